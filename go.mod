@@ -1,0 +1,3 @@
+module github.com/fa5182d2/messaging
+
+go 1.26
