@@ -1,6 +1,9 @@
 package messaging
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Lease is a hold on deliveries, which the broker can take back. It is shared
 // by all that it covers: the deliveries of one partition assignment, of one
@@ -16,13 +19,15 @@ type Lease struct {
 	// first delivery and never again.
 	Epoch string
 
-	mu     sync.Mutex
-	state  leaseState
-	ending chan struct{}
-	lost   chan struct{}
+	state atomic.Uint32 // a leaseState; written with mu held
+
+	mu       sync.Mutex
+	ending   chan struct{}
+	lost     chan struct{}
+	watchers *leaseWatch
 }
 
-type leaseState uint8
+type leaseState = uint32
 
 const (
 	leaseHeld leaseState = iota
@@ -40,7 +45,7 @@ func (l *Lease) Ending() <-chan struct{} {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return watch(&l.ending, l.state >= leaseEnding)
+	return openOrClosed(&l.ending, l.state.Load() >= leaseEnding)
 }
 
 // Lost returns a channel that is closed when the deliveries are no longer
@@ -52,7 +57,7 @@ func (l *Lease) Lost() <-chan struct{} {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return watch(&l.lost, l.state >= leaseLost)
+	return openOrClosed(&l.lost, l.state.Load() >= leaseLost)
 }
 
 // End closes Ending. It is for backends, and idempotent. On a nil Lease it
@@ -69,19 +74,25 @@ func (l *Lease) advance(to leaseState) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	from := l.state
-	l.state = max(from, to)
-	if from < leaseEnding && to >= leaseEnding && l.ending != nil {
+	from := l.state.Load()
+	if to <= from {
+		return
+	}
+	l.state.Store(to)
+	if from < leaseEnding && l.ending != nil {
 		close(l.ending)
 	}
-	if from < leaseLost && to >= leaseLost && l.lost != nil {
+	if to == leaseLost && l.lost != nil {
 		close(l.lost)
+	}
+	for w := l.watchers; w != nil; w = w.next {
+		w.changed(to)
 	}
 }
 
-// watch returns the channel at ch, making it on first use, closed if the
-// event that it stands for has already happened.
-func watch(ch *chan struct{}, happened bool) <-chan struct{} {
+// openOrClosed returns the channel at ch, making it on first use, closed if
+// the event that it stands for has already happened.
+func openOrClosed(ch *chan struct{}, happened bool) <-chan struct{} {
 	if *ch == nil {
 		*ch = make(chan struct{})
 		if happened {
@@ -89,4 +100,64 @@ func watch(ch *chan struct{}, happened bool) <-chan struct{} {
 		}
 	}
 	return *ch
+}
+
+// leaseWatch calls changed when the lease that it watches is Ending or Lost.
+// It is what Consume uses instead of the channels: a watch that is part of
+// something longer-lived costs no allocation and no goroutine.
+//
+// changed runs with the lease's mutex held, and often with a lock of the
+// backend: it takes no lock that is held while a subscriber or a lease is
+// called, and calls no code of users.
+type leaseWatch struct {
+	changed    func(leaseState)
+	prev, next *leaseWatch
+}
+
+// watch begins w, unless l is already lost, and returns l's state. A watch
+// that was begun sees every later state until unwatch.
+func (l *Lease) watch(w *leaseWatch) leaseState {
+	if l == nil {
+		return leaseHeld
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	state := l.state.Load()
+	if state == leaseLost {
+		return state
+	}
+	w.prev, w.next = nil, l.watchers
+	if w.next != nil {
+		w.next.prev = w
+	}
+	l.watchers = w
+	return state
+}
+
+// unwatch ends w, which watch began, and returns l's state. When it returns,
+// changed is not running and will not run again.
+func (l *Lease) unwatch(w *leaseWatch) leaseState {
+	if l == nil {
+		return leaseHeld
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		l.watchers = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	}
+	w.prev, w.next = nil, nil
+	return l.state.Load()
+}
+
+// now returns l's state.
+func (l *Lease) now() leaseState {
+	if l == nil {
+		return leaseHeld
+	}
+	return l.state.Load()
 }
