@@ -111,6 +111,7 @@ func openOrClosed(ch *chan struct{}, happened bool) <-chan struct{} {
 // called, and calls no code of users.
 type leaseWatch struct {
 	changed    func(leaseState)
+	begun      bool
 	prev, next *leaseWatch
 }
 
@@ -126,7 +127,7 @@ func (l *Lease) watch(w *leaseWatch) leaseState {
 	if state == leaseLost {
 		return state
 	}
-	w.prev, w.next = nil, l.watchers
+	w.begun, w.prev, w.next = true, nil, l.watchers
 	if w.next != nil {
 		w.next.prev = w
 	}
@@ -134,7 +135,7 @@ func (l *Lease) watch(w *leaseWatch) leaseState {
 	return state
 }
 
-// unwatch ends w, which watch began, and returns l's state. When it returns,
+// unwatch ends w, if it was begun, and returns l's state. When it returns,
 // changed is not running and will not run again.
 func (l *Lease) unwatch(w *leaseWatch) leaseState {
 	if l == nil {
@@ -142,6 +143,9 @@ func (l *Lease) unwatch(w *leaseWatch) leaseState {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !w.begun {
+		return l.state.Load()
+	}
 	if w.prev != nil {
 		w.prev.next = w.next
 	} else {
@@ -150,7 +154,7 @@ func (l *Lease) unwatch(w *leaseWatch) leaseState {
 	if w.next != nil {
 		w.next.prev = w.prev
 	}
-	w.prev, w.next = nil, nil
+	w.begun, w.prev, w.next = false, nil, nil
 	return l.state.Load()
 }
 
