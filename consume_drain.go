@@ -54,8 +54,7 @@ func (c *consumer) truncate(l *lane, place int) {
 			l.runnable.push(e)
 		}
 	}
-	for e := l.entries.last(); e != nil && e.place >= place && e.state == waiting; e = l.entries.last() {
-		l.entries.popLast()
+	for _, e := range l.entries.popLastWhile(func(e *entry) bool { return e.place >= place && e.state == waiting }) {
 		c.giveBack(e)
 	}
 	// Between those that were started some may wait: behind a key, or for a

@@ -1,6 +1,9 @@
 package messaging
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // fifo is a queue whose memory is used again. The zero value is empty.
 type fifo[T any] struct {
@@ -14,14 +17,6 @@ func (f *fifo[T]) len() int { return len(f.items) - f.head }
 func (f *fifo[T]) first() (t T) {
 	if f.len() > 0 {
 		t = f.items[f.head]
-	}
-	return t
-}
-
-// last returns the last element, or the zero value when there is none.
-func (f *fifo[T]) last() (t T) {
-	if f.len() > 0 {
-		t = f.items[len(f.items)-1]
 	}
 	return t
 }
@@ -49,13 +44,17 @@ func (f *fifo[T]) pop() (t T) {
 	return t
 }
 
-// popLast removes the last element, if there is one.
-func (f *fifo[T]) popLast() {
-	if n := len(f.items) - 1; n >= f.head {
-		var zero T
-		f.items[n] = zero
-		f.items = f.items[:n]
+// popLastWhile removes the last elements for which f holds and returns them,
+// in their order.
+func (f *fifo[T]) popLastWhile(holds func(T) bool) []T {
+	n := len(f.items)
+	for n > f.head && holds(f.items[n-1]) {
+		n--
 	}
+	popped := slices.Clone(f.items[n:])
+	clear(f.items[n:])
+	f.items = f.items[:n]
+	return popped
 }
 
 // all yields the elements in their order. The fifo must not change meanwhile.

@@ -56,8 +56,8 @@ func TestConsumeAsksForFreeSlotsAndAsManyAhead(t *testing.T) {
 			if q.mostAsked != test.want || most.Load() != 3 {
 				t.Errorf("semantics %v: asked for at most %d, want %d; %d handlers ran, want 3", test.semantics, q.mostAsked, test.want, most.Load())
 			}
-			if most := q.mostHeld; test.semantics == messaging.AtLeastOnce && most != 6 {
-				t.Errorf("held at most %d, want 6: three running and three ahead", most)
+			if most := q.mostHeld; test.semantics == messaging.AtLeastOnce && (most < 6 || most > 9) {
+				t.Errorf("held at most %d, want 6, three running and three ahead, and up to three whose Ack is under way", most)
 			}
 		})
 	}
@@ -273,7 +273,7 @@ func TestConsumeDrains(t *testing.T) {
 			t.Errorf("draining took %v, want the 10 s of the handlers", took)
 		}
 		equal(t, "started", started.all(), []string{"1", "2"})
-		equal(t, "acknowledged", q.done("ack"), []string{"1", "2"})
+		equal(t, "acknowledged", slices.Sorted(slices.Values(q.done("ack"))), []string{"1", "2"})
 		if left := len(q.arriving); left != 4 {
 			t.Errorf("%d left in the queue, want 4", left)
 		}
