@@ -183,14 +183,17 @@ type channel struct {
 	b     *Backend
 	name  string
 	made  options // those of the open that created it
+	seed  uint64
 	chaos *chaos
-	log   *log    // nil where kind=queue
+	log   *log // nil where kind=queue
 
-	mu         sync.Mutex
+	mu         sync.Mutex // before a subscription's own
 	removed    bool
 	subscribed bool // somebody has opened a subscriber: retention may trim
 	published  uint64
 	subs       map[string]*subscription // by group; nil where kind=stream
+	routes     []*subscription          // those of subs, in the order of their creation
+	backlog    backlog                  // for the default subscription, before it is opened; empty where there is a log
 	recent     *recent                  // nil without dedup=
 }
 
@@ -207,26 +210,4 @@ func (c *channel) fits(o *options) error {
 		return fmt.Errorf("channel %q was created with retain=%d, not %d: say so where it is opened first", c.name, c.made.retain, o.retain)
 	}
 	return nil
-}
-
-// gate holds calls while the broker is paused.
-type gate struct {
-	closed atomic.Pointer[chan struct{}] // nil: open
-}
-
-// wait returns when the gate is open, or with ctx's error.
-func (g *gate) wait(ctx context.Context) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		resumed := g.closed.Load()
-		if resumed == nil {
-			return nil
-		}
-		select {
-		case <-*resumed:
-		case <-ctx.Done():
-		}
-	}
 }

@@ -1,0 +1,98 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/fa5182d2/messaging"
+)
+
+// BenchmarkQueue is publish, receive and ack of one message, published one a
+// call and received in batches.
+func BenchmarkQueue(b *testing.B) {
+	for _, order := range []string{"unordered", "key"} {
+		for _, size := range []int{128, 1024} {
+			for _, n := range []int{1, 16} {
+				b.Run(fmt.Sprintf("order=%s/%dB/%dto%d", order, size, n, n), func(b *testing.B) {
+					benchmarkQueue(b, "mem://bench?kind=queue&order="+order, size, n)
+				})
+			}
+		}
+	}
+}
+
+func benchmarkQueue(b *testing.B, rawURL string, size, n int) {
+	b.ReportAllocs()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	backend := new(Backend)
+	pub := openPublisher(b, backend, rawURL)
+	var received atomic.Int64
+	var wg sync.WaitGroup
+	for range n {
+		sub := openQueue(b, backend, rawURL)
+		wg.Go(func() {
+			for {
+				ds, err := sub.Receive(ctx, 64)
+				if err != nil {
+					return
+				}
+				if err := sub.Ack(ctx, ds...); err != nil {
+					b.Error(err)
+				}
+				if received.Add(int64(len(ds))) == int64(b.N) {
+					cancel()
+				}
+			}
+		})
+	}
+	body := make([]byte, size)
+	var sent atomic.Int64
+	b.ResetTimer()
+	for range n {
+		wg.Go(func() {
+			for sent.Add(1) <= int64(b.N) {
+				if err := pub.Publish(context.Background(), messaging.Message{Body: body}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkBacklog is the same with so many messages outstanding, by turns.
+func BenchmarkBacklog(b *testing.B) {
+	for _, outstanding := range []int{1, 1_000, 1_000_000} {
+		b.Run(fmt.Sprint(outstanding), func(b *testing.B) {
+			b.ReportAllocs()
+			ctx := context.Background()
+			pub, sub := open(b, new(Backend), "mem://bench?kind=queue")
+			body := make([]byte, 128)
+			for range outstanding {
+				if err := pub.Publish(ctx, messaging.Message{Body: body}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ResetTimer()
+			for i := 0; i < b.N; {
+				ds, err := sub.Receive(ctx, 64)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := sub.Ack(ctx, ds...); err != nil {
+					b.Fatal(err)
+				}
+				for range ds {
+					if err := pub.Publish(ctx, messaging.Message{Body: body}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				i += len(ds)
+			}
+		})
+	}
+}
