@@ -221,15 +221,15 @@ func (c *consumer) checkOptions() error {
 	o := &c.opts
 	switch {
 	case o.Concurrency < 0:
-		return fmt.Errorf("Concurrency is %d: want 0 for 1, or more", o.Concurrency)
+		return fmt.Errorf("option Concurrency is %d: want 0 for 1, or more", o.Concurrency)
 	case o.MaxAttempts < 0:
-		return fmt.Errorf("MaxAttempts is %d: want 0 for no limit, or more", o.MaxAttempts)
+		return fmt.Errorf("option MaxAttempts is %d: want 0 for no limit, or more", o.MaxAttempts)
 	case o.MaxAttempts > 0 && o.DeadLetter == nil && o.Semantics == AtLeastOnce:
-		return errors.New("MaxAttempts needs a DeadLetter to publish to")
+		return errors.New("option MaxAttempts needs a DeadLetter to publish to")
 	case o.Grace < 0:
-		return fmt.Errorf("Grace is %v: want 0 for 30s, or more", o.Grace)
+		return fmt.Errorf("option Grace is %v: want 0 for 30s, or more", o.Grace)
 	case o.Order < 0 || o.Order > Ordered:
-		return fmt.Errorf("Order is %d: want Unordered, OrderedByKey, Ordered or 0", o.Order)
+		return fmt.Errorf("option Order is %d: want Unordered, OrderedByKey, Ordered or 0", o.Order)
 	case o.Order > c.caps.Order:
 		return fmt.Errorf("the subscriber promises %v, not %v: %w", c.caps.Order, o.Order, errors.ErrUnsupported)
 	}
@@ -248,7 +248,7 @@ func (c *consumer) checkSemantics() error {
 	case o.Semantics == AtLeastOnce:
 		return nil
 	case o.Semantics != AtMostOnce:
-		return fmt.Errorf("Semantics is %d: want AtLeastOnce or AtMostOnce", o.Semantics)
+		return fmt.Errorf("option Semantics is %d: want AtLeastOnce or AtMostOnce", o.Semantics)
 	case o.MaxAttempts > 0 || o.DeadLetter != nil:
 		return errors.New("AtMostOnce settles before the handler runs: it takes neither MaxAttempts nor DeadLetter")
 	case c.stream != nil && o.Order != Ordered:

@@ -23,7 +23,6 @@ type fake struct {
 	arriving []*messaging.Delivery
 	final    error // of Receive, when nothing is left to arrive
 	changed  chan struct{}
-	closed   bool
 	settles  []settled
 	inHand   int // delivered and not settled
 	mostAsked,
