@@ -1,0 +1,100 @@
+package memory
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fa5182d2/messaging"
+)
+
+// position is a place in a stream as start= and end= name it.
+type position struct {
+	kind   positionKind
+	at     time.Time
+	offset int64
+}
+
+type positionKind uint8
+
+const (
+	unbounded positionKind = iota // no end=
+	atFirst                       // start=earliest
+	atEnd                         // start=latest, end=now
+	atTime
+	atOffset
+)
+
+// positions are start= and end=, checked as far as they can be without the
+// stream.
+func (o *options) positions() (start, end position, err error) {
+	if start, err = parsePosition("start", o.start, "earliest", atFirst, "latest"); err != nil {
+		return
+	}
+	if end, err = parsePosition("end", o.end, "", unbounded, "now"); err != nil {
+		return
+	}
+	switch {
+	case o.group != "" && o.end != "":
+		err = errors.New("group= with end=: a group has no end; leave out group= to read alone")
+	case o.group != "" && o.partition != "" && start.kind != atOffset:
+		err = errors.New("group= with partition=: a group shares out all partitions; leave out group= to read one alone, or give the offset in start= at which the group begins in it")
+	case o.partition == "" && (start.kind == atOffset || end.kind == atOffset):
+		err = errors.New("an offset in start= or end= is one of a partition: say which with partition=")
+	case start.kind == atOffset && end.kind == atOffset && end.offset < start.offset:
+		err = fmt.Errorf("end=%d is before start=%d", end.offset, start.offset)
+	case start.kind == atTime && end.kind == atTime && end.at.Before(start.at):
+		err = fmt.Errorf("end=%s is before start=%s", o.end, o.start)
+	}
+	return
+}
+
+// parsePosition parses the parameter of that name: a time, an offset, or one
+// of two words, of which the first also stands for "" and is of that kind.
+func parsePosition(name, text, first string, kind positionKind, end string) (position, error) {
+	switch text {
+	case "", first:
+		return position{kind: kind}, nil
+	case end:
+		return position{kind: atEnd}, nil
+	}
+	if n, err := parseOffset(messaging.Offset(text)); err == nil {
+		return position{kind: atOffset, offset: n}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return position{kind: atTime, at: at}, nil
+	}
+	hint := ""
+	if strings.Contains(text, " ") {
+		hint = " (a + is written %2B in a url)"
+	}
+	words := strings.TrimPrefix(first+", "+end, ", ")
+	return position{}, fmt.Errorf("bad url parameter %s=%q: want %s, an RFC 3339 time such as 2006-01-02T15:04:05Z, or an offset%s", name, text, words, hint)
+}
+
+// parseOffset parses an offset as deliveries have them.
+func parseOffset(o messaging.Offset) (int64, error) {
+	n, err := strconv.ParseInt(string(o), 10, 64)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != string(o) {
+		return 0, fmt.Errorf("bad offset %q: want a whole number from 0", o)
+	}
+	return n, nil
+}
+
+// resolve returns where a start lies in p. The channel's mutex is held.
+func (p *partition) resolve(start position) (int64, error) {
+	switch start.kind {
+	case atEnd:
+		return p.end.Load(), nil
+	case atTime:
+		return p.since(start.at), nil
+	case atOffset:
+		if end := p.end.Load(); start.offset > end {
+			return 0, fmt.Errorf("start=%d lies beyond the end of partition %s, whose next offset is %d", start.offset, p.name, end)
+		}
+		return start.offset, nil
+	}
+	return p.first.Load(), nil
+}
