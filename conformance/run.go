@@ -1,0 +1,360 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/fa5182d2/messaging"
+)
+
+// scenario drives a target in one way, under one fault, and so makes a
+// history for several rules.
+type scenario struct {
+	name    string
+	flavour Flavour
+	fault   string               // "none", or F1 to F16
+	rules   []string             // that are judged by its history
+	needs   func(*Target) string // why the target cannot be given it; "" is that it can
+	drive   func(*run)
+}
+
+// Flavour is which kind of channel a rule or scenario is for.
+type Flavour int
+
+const (
+	ForQueue  Flavour = 1
+	ForStream Flavour = 2
+	ForBoth   Flavour = ForQueue | ForStream
+)
+
+// run is one run of a scenario on a target: what the scenario's code uses.
+// Its methods fail the run with a panic of type failure, which the suite
+// turns into an inconclusive verdict, or into a violation where the target
+// hung or panicked.
+type run struct {
+	*recorder
+	ctx     context.Context // ends when the run has taken too long
+	target  *Target
+	options *Options
+	timing  Timing
+	flavour Flavour
+	rng     *rand.Rand // of the scenario's main goroutine only
+	channel string     // a fresh name
+	consume ConsumeFunc
+
+	mu    sync.Mutex
+	opens []interface{ Close() error } // to be closed at the end
+	wg    sync.WaitGroup
+}
+
+// ConsumeFunc is messaging.Consume, or a mutant of it.
+type ConsumeFunc func(context.Context, messaging.Subscriber, messaging.Handler, *messaging.ConsumeOptions) error
+
+// failure is a panic that ends a run.
+type failure struct {
+	err  error
+	hung bool
+}
+
+// fail ends the run: the scenario could not be driven.
+func (r *run) fail(format string, args ...any) {
+	panic(failure{err: fmt.Errorf(format, args...)})
+}
+
+// params are URL parameters, as pairs.
+func params(pairs ...string) url.Values {
+	v := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		v.Set(pairs[i], pairs[i+1])
+	}
+	return v
+}
+
+// open is what a scenario opens.
+type open struct {
+	channel string // "" is the run's
+	ordered bool   // a queue that promises OrderedByKey
+	params  url.Values
+	consume bool // Consume will drive it
+}
+
+func (r *run) begin(role Role, o *open) (*url.URL, Session) {
+	if o.channel == "" {
+		o.channel = r.channel
+	}
+	u, err := r.target.address(o.channel, o.ordered, o.params)
+	if err != nil {
+		r.fail("the target's URL of %q: %w", o.channel, err)
+	}
+	return u, Session{
+		Role: role, Channel: o.channel, Consume: o.consume, Group: o.params.Get("group"), Subject: o.params.Get("subject"),
+		Start: o.params.Get("start"), End: o.params.Get("end"), Only: o.params.Get("partition"),
+	}
+}
+
+// opening opens something within the time that one call may take, and
+// records it.
+func opening[T interface{ Close() error }](r *run, s Session, f func(ctx context.Context) (T, error), fill func(*Session, T)) (T, int, error) {
+	var t T
+	call := r.call()
+	invoked := Event{Kind: Open, Phase: Invoke, Call: call}
+	r.add(invoked)
+	ctx, cancel := context.WithTimeout(r.ctx, r.timing.Operation+r.timing.Reconnect)
+	defer cancel()
+	err := guarded(func() (err error) { t, err = f(ctx); return err })
+	n := 0
+	if err == nil {
+		if any(t) == nil {
+			r.fail("open returned nil and no error")
+		}
+		if fill != nil {
+			fill(&s, t)
+		}
+		n = r.session(s)
+		r.mu.Lock()
+		r.opens = append(r.opens, t)
+		r.mu.Unlock()
+	}
+	r.add(Event{Kind: Open, Phase: phaseOf(err), Call: call, Session: n, Code: codeOf(err), Text: textOf(err)})
+	return t, n, err
+}
+
+// publisher opens a publisher.
+func (r *run) publisher(o open) (*publisher, error) {
+	u, s := r.begin(RolePublisher, &o)
+	p, n, err := opening(r, s, func(ctx context.Context) (messaging.Publisher, error) {
+		return r.target.Backend.OpenPublisher(ctx, u)
+	}, nil)
+	return &publisher{Publisher: p, r: r.recorder, n: n, channel: o.channel}, err
+}
+
+// queue opens a queue's subscriber.
+func (r *run) queue(o open) (*queue, error) {
+	u, s := r.begin(RoleQueue, &o)
+	q, n, err := opening(r, s, func(ctx context.Context) (messaging.QueueSubscriber, error) {
+		return r.target.Backend.(messaging.QueueBackend).OpenQueue(ctx, u)
+	}, func(s *Session, q messaging.QueueSubscriber) { s.take(q.Capabilities()) })
+	return &queue{subscriber{inner: q, r: r.recorder, n: n}}, err
+}
+
+// stream opens a stream's subscriber.
+func (r *run) stream(o open) (*stream, error) {
+	u, s := r.begin(RoleStream, &o)
+	q, n, err := opening(r, s, func(ctx context.Context) (messaging.StreamSubscriber, error) {
+		return r.target.Backend.(messaging.StreamBackend).OpenStream(ctx, u)
+	}, func(s *Session, q messaging.StreamSubscriber) { s.take(q.Capabilities()) })
+	return &stream{subscriber{inner: q, r: r.recorder, n: n}}, err
+}
+
+func (s *Session) take(c messaging.Capabilities) {
+	s.Order, s.Window, s.Lease, s.MaxDelay = c.Order.String(), c.Window, c.Lease, c.MaxDelay
+	s.Attempts, s.ExactAttempts = c.Attempts, c.ExactAttempts
+}
+
+// must ends the run when something could not be opened.
+func must[T any](r *run) func(T, error) T {
+	return func(t T, err error) T {
+		if err != nil {
+			panic(failure{err: err})
+		}
+		return t
+	}
+}
+
+// shape says what the messages of a scenario look like.
+type shape struct {
+	keys     int      // how many different ones; 0 is none
+	subjects []string // in turn; nil is none
+	ids      bool     // the caller sets them
+	size     int      // of the body, at most; 0 is small
+	odd      bool     // now and then empty, not UTF-8, with many headers
+}
+
+// message makes a message for p and returns its number.
+func (r *run) message(p *publisher, rng *rand.Rand, s shape) int {
+	counter := int(p.counter.Add(1))
+	v := value(p.n, counter)
+	m := messaging.Message{Body: []byte(v + "\n")}
+	if s.ids {
+		m.ID = v
+	}
+	if s.keys > 0 {
+		m.Key = "key-" + strconv.Itoa(rng.IntN(s.keys))
+	}
+	if len(s.subjects) > 0 {
+		m.Subject = s.subjects[rng.IntN(len(s.subjects))]
+	}
+	for range rng.IntN(max(1, s.size)) {
+		m.Body = append(m.Body, byte(rng.IntN(256)))
+	}
+	for range rng.IntN(3) {
+		m.Headers = append(m.Headers, messaging.Header{Key: "h" + strconv.Itoa(rng.IntN(3)), Value: strconv.Itoa(rng.Int())})
+	}
+	if s.odd {
+		oddities(&m, v, rng)
+	}
+	return r.register(Message{Producer: p.n, Counter: counter, Channel: p.channel}, m)
+}
+
+func oddities(m *messaging.Message, v string, rng *rand.Rand) {
+	switch rng.IntN(8) {
+	case 0:
+		m.ID, m.Body = v, nil
+	case 1:
+		m.ID, m.Body, m.Headers = v, []byte{}, nil
+	case 2:
+		m.Headers = append(m.Headers, messaging.Header{Key: "ключ \x00\xff", Value: "\xff\xfe ünï"}, messaging.Header{})
+	case 3:
+		for i := range 40 {
+			m.Headers = append(m.Headers, messaging.Header{Key: "many-" + strconv.Itoa(i), Value: "v"})
+		}
+	}
+}
+
+// publish makes n messages and publishes them in one call, within the time
+// that the target may take under a fault.
+func (r *run) publish(p *publisher, rng *rand.Rand, n int, s shape) error {
+	numbers := make([]int, n)
+	for i := range numbers {
+		numbers[i] = r.message(p, rng, s)
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, r.timing.Operation+r.timing.Reconnect)
+	defer cancel()
+	return p.publish(ctx, numbers)
+}
+
+// random returns a generator of a goroutine of its own, from the run's seed.
+func (r *run) random(n int) *rand.Rand {
+	return rand.New(rand.NewPCG(r.h.Seed, uint64(n)))
+}
+
+// note records something that is worth reading in an excerpt.
+func (r *run) note(format string, args ...any) {
+	r.add(Event{Kind: Note, Text: fmt.Sprintf(format, args...)})
+}
+
+// fact records a number that a rule looks at.
+func (r *run) fact(name string, n int64) {
+	r.recorder.mu.Lock()
+	defer r.recorder.mu.Unlock()
+	if r.h.Facts == nil {
+		r.h.Facts = map[string]int64{}
+	}
+	r.h.Facts[name] = n
+}
+
+// fault records a fault around what happens while it lasts: it begins now and
+// is over when end is called with how often it hit something.
+func (r *run) fault(name string) (end func(hit int)) {
+	call := r.call()
+	r.add(Event{Kind: Fault, Phase: Invoke, Call: call, Text: name})
+	return func(hit int) { r.add(Event{Kind: Fault, Phase: OK, Call: call, Text: name, Max: hit}) }
+}
+
+// crash ends a subscriber as a killed process would.
+func (r *run) crash(s *subscriber) {
+	r.add(Event{Kind: Crash, Session: s.n})
+	if err := r.target.Crash(s.inner); err != nil {
+		r.fail("crash: %w", err)
+	}
+}
+
+// freeze stops a subscriber until thaw.
+func (r *run) freeze(s *subscriber) (thaw func()) {
+	r.add(Event{Kind: Freeze, Session: s.n})
+	f, err := r.target.Freeze(s.inner)
+	if err != nil {
+		r.fail("freeze: %w", err)
+	}
+	return func() {
+		r.add(Event{Kind: Thaw, Session: s.n})
+		f()
+	}
+}
+
+// consuming is a Consume that runs, recorded: its handlers, its end, and what
+// its context's end was.
+type consuming struct {
+	r    *run
+	n    int
+	stop context.CancelFunc
+	done chan struct{}
+	err  error
+}
+
+// consumes starts Consume on s with a handler whose starts and ends are
+// recorded.
+func (r *run) consumes(s messaging.Subscriber, h messaging.Handler, o *messaging.ConsumeOptions) *consuming {
+	n := 0
+	switch s := s.(type) {
+	case *queue:
+		n = s.n
+	case *stream:
+		n = s.n
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	c := &consuming{r: r, n: n, stop: cancel, done: make(chan struct{})}
+	r.wg.Go(func() {
+		defer close(c.done)
+		c.err = guarded(func() error { return r.consume(ctx, s, r.recorded(n, h), o) })
+		r.add(Event{Kind: Drained, Session: n, Code: codeOf(c.err), Text: textOf(c.err)})
+	})
+	return c
+}
+
+// recorded wraps h so that its starts and ends are in the history.
+func (r *run) recorded(session int, h messaging.Handler) messaging.Handler {
+	return func(ctx context.Context, d *messaging.Delivery) (err error) {
+		r.recorder.mu.Lock()
+		n := r.deliveries[d]
+		message := 0
+		if n > 0 {
+			message, _ = r.identify(d.Message)
+		}
+		e := Event{Kind: Start, Session: session, Delivery: n, Message: message, Partition: d.Partition, Offset: string(d.Offset), Attempt: d.Attempt}
+		r.addLocked(e)
+		r.recorder.mu.Unlock()
+		ended := false
+		defer func() {
+			e.Kind, e.Phase, e.Code, e.Text = End, OK, codeOf(err), textOf(err)
+			switch {
+			case !ended:
+				e.Phase, e.Code = Fail, Panicked
+			case ctx.Err() != nil:
+				e.Phase, e.Text = Info, textOf(context.Cause(ctx))
+				e.Code = codeOf(context.Cause(ctx))
+			case err != nil:
+				e.Phase = Fail
+			}
+			r.add(e)
+		}()
+		err = h(ctx, d)
+		ended = true
+		return err
+	}
+}
+
+// end ends the Consume's context and waits for it to return, for at most
+// bound.
+func (c *consuming) end(bound time.Duration) error {
+	c.r.add(Event{Kind: Stop, Session: c.n})
+	c.stop()
+	t := time.NewTimer(bound)
+	defer t.Stop()
+	select {
+	case <-c.done:
+		return c.err
+	case <-t.C:
+		panic(failure{err: fmt.Errorf("%w: Consume %v after its context ended", errHung, bound), hung: true})
+	}
+}
+
+// lease returns how long to wait until what a dead holder had comes again.
+func (r *run) lease(c messaging.Capabilities) time.Duration {
+	return c.Lease + r.timing.Redelivery
+}

@@ -1,0 +1,185 @@
+package conformance
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/fa5182d2/messaging"
+)
+
+// publisher records what is published through it. Its messages are the
+// suite's: made by [run.message].
+type publisher struct {
+	messaging.Publisher
+	r       *recorder
+	n       int // session
+	channel string
+	counter atomic.Int64
+}
+
+// Publish publishes messages that were registered, by their numbers, and
+// returns what Publish returned.
+func (p *publisher) publish(ctx context.Context, numbers []int) error {
+	call := p.r.call()
+	ms := make([]messaging.Message, len(numbers))
+	invokes, outcomes := make([]Event, len(numbers)), make([]Event, len(numbers))
+	p.r.mu.Lock()
+	for i, n := range numbers {
+		ms[i] = p.r.published[n-1]
+		invokes[i] = Event{Kind: Publish, Phase: Invoke, Call: call, Session: p.n, Place: i, Message: n}
+	}
+	p.r.addLocked(invokes...)
+	p.r.mu.Unlock()
+	err := guarded(func() error { return p.Publisher.Publish(ctx, ms...) })
+	for i, n := range numbers {
+		one := messaging.ErrorAt(err, i)
+		outcomes[i] = Event{Kind: Publish, Phase: phaseOf(one), Call: call, Session: p.n, Place: i, Message: n, Code: codeOf(one), Text: textOf(one)}
+	}
+	p.r.add(outcomes...)
+	return err
+}
+
+// Close records that the publisher is closed.
+func (p *publisher) Close() error { return p.r.closed(p.n, p.Publisher.Close) }
+
+func (r *recorder) closed(session int, close func() error) error {
+	call := r.call()
+	r.add(Event{Kind: Close, Phase: Invoke, Call: call, Session: session})
+	err := guarded(close)
+	r.add(Event{Kind: Close, Phase: phaseOf(err), Call: call, Session: session, Code: codeOf(err), Text: textOf(err)})
+	return err
+}
+
+// subscriber records what a subscriber of either flavour does.
+type subscriber struct {
+	inner messaging.Subscriber
+	r     *recorder
+	n     int // session
+}
+
+// Receive records the call and its deliveries.
+func (s *subscriber) Receive(ctx context.Context, max int) (ds []*messaging.Delivery, err error) {
+	call := s.r.call()
+	s.r.add(Event{Kind: Receive, Phase: Invoke, Call: call, Session: s.n, Max: max})
+	err = guarded(func() (err error) { ds, err = s.inner.Receive(ctx, max); return err })
+	s.r.received(s.n, call, ds, err)
+	return ds, err
+}
+
+func (r *recorder) received(session, call int, ds []*messaging.Delivery, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// A Receive that fails has no effect: what was arriving serves the next.
+	phase := OK
+	if err != nil {
+		phase = Fail
+	}
+	r.addLocked(Event{Kind: Receive, Phase: phase, Call: call, Session: session, Max: len(ds), Code: codeOf(err), Text: textOf(err)})
+	for i, d := range ds {
+		if d == nil {
+			r.addLocked(Event{Kind: Note, Call: call, Session: session, Place: i, Text: "a nil delivery"})
+			continue
+		}
+		n, diff := r.identify(d.Message)
+		r.deliveries[d] = len(r.deliveries) + 1
+		r.addLocked(Event{
+			Kind: Deliver, Phase: OK, Call: call, Session: session, Place: i, Message: n, Diff: diff,
+			Delivery: r.deliveries[d], Lease: r.lease(session, d.Lease), ID: d.ID,
+			Partition: d.Partition, Offset: string(d.Offset), Attempt: d.Attempt, Redelivered: d.Redelivered, Published: d.Published,
+		})
+	}
+}
+
+// lease returns the number of l and, the first time, begins to watch it. It
+// is called with mu held.
+func (r *recorder) lease(session int, l *messaging.Lease) int {
+	if l == nil {
+		return 0
+	}
+	n := r.leases[l]
+	if n > 0 {
+		return n
+	}
+	n = len(r.leases) + 1
+	r.leases[l] = n
+	r.watching.Go(func() {
+		ending, lost := l.Ending(), l.Lost()
+		for ending != nil || lost != nil {
+			select {
+			case <-ending:
+				r.add(Event{Kind: Ending, Session: session, Lease: n})
+				ending = nil
+			case <-lost:
+				if ending != nil {
+					ending = nil
+					r.add(Event{Kind: Ending, Session: session, Lease: n})
+				}
+				r.add(Event{Kind: Lost, Session: session, Lease: n})
+				lost = nil
+			case <-r.stop:
+				return
+			}
+		}
+	})
+	return n
+}
+
+// settle records a settle of ds and its outcomes.
+func (s *subscriber) settle(kind Kind, delay time.Duration, ds []*messaging.Delivery, do func() error) error {
+	call := s.r.call()
+	events := make([]Event, len(ds))
+	s.r.mu.Lock()
+	for i, d := range ds {
+		events[i] = Event{Kind: kind, Phase: Invoke, Call: call, Session: s.n, Place: i, Delivery: s.r.deliveries[d], Delay: delay}
+		if d != nil {
+			events[i].Partition, events[i].Offset = d.Partition, string(d.Offset)
+		}
+	}
+	s.r.addLocked(events...)
+	s.r.mu.Unlock()
+	err := guarded(do)
+	for i := range events {
+		one := messaging.ErrorAt(err, i)
+		events[i].Phase, events[i].Code, events[i].Text = phaseOf(one), codeOf(one), textOf(one)
+	}
+	s.r.add(events...)
+	return err
+}
+
+// Release records the call.
+func (s *subscriber) Release(ctx context.Context, ds ...*messaging.Delivery) error {
+	return s.settle(Release, 0, ds, func() error { return s.inner.Release(ctx, ds...) })
+}
+
+// Capabilities are the subscriber's.
+func (s *subscriber) Capabilities() messaging.Capabilities { return s.inner.Capabilities() }
+
+// Close records the call.
+func (s *subscriber) Close() error { return s.r.closed(s.n, s.inner.Close) }
+
+// queue records what a queue's subscriber does.
+type queue struct{ subscriber }
+
+// Ack records the call.
+func (q *queue) Ack(ctx context.Context, ds ...*messaging.Delivery) error {
+	return q.settle(Ack, 0, ds, func() error { return q.inner.(messaging.QueueSubscriber).Ack(ctx, ds...) })
+}
+
+// Nack records the call.
+func (q *queue) Nack(ctx context.Context, delay time.Duration, ds ...*messaging.Delivery) error {
+	return q.settle(Nack, delay, ds, func() error { return q.inner.(messaging.QueueSubscriber).Nack(ctx, delay, ds...) })
+}
+
+// stream records what a stream's subscriber does.
+type stream struct{ subscriber }
+
+// Commit records the call.
+func (s *stream) Commit(ctx context.Context, ds ...*messaging.Delivery) error {
+	return s.settle(Commit, 0, ds, func() error { return s.inner.(messaging.StreamSubscriber).Commit(ctx, ds...) })
+}
+
+var (
+	_ messaging.QueueSubscriber  = (*queue)(nil)
+	_ messaging.StreamSubscriber = (*stream)(nil)
+)

@@ -1,0 +1,152 @@
+package conformance
+
+import (
+	"context"
+	"net/url"
+	"time"
+
+	"github.com/fa5182d2/messaging"
+)
+
+// Target is one broker that the suite runs against, fresh for each scenario.
+// Backend, URL and Timing are required; a nil hook says that the target cannot
+// do it, and the cells that need it are not applicable.
+type Target struct {
+	// Name is what the report calls the target, with its version, such as
+	// "rabbitmq 4.0.5, quorum".
+	Name string
+
+	// Backend opens everything, a *memory.Backend or one of your own. It is
+	// used as messaging.QueueBackend and as messaging.StreamBackend.
+	Backend messaging.Backend
+
+	// URL returns the URL of a channel, with what the product needs in it. The
+	// suite adds the parameters that all products have: group, subject,
+	// inflight, start, end, partition, timeout, retry, trimmed, create. Names
+	// are lower-case letters, digits and dashes, unique within a run.
+	URL func(channel string) string
+
+	// Ordered returns the URL of a channel whose queue promises OrderedByKey.
+	// Nil where there is no such thing.
+	Ordered func(channel string) string
+
+	// Virtual says that the target blocks on channels and timers only, so that
+	// the suite may run it in a testing/synctest bubble, where waiting takes no
+	// time.
+	Virtual bool
+
+	// Timing bounds what takes its time.
+	Timing Timing
+
+	// Unclaimed are the rules that the target does not promise, by id, each
+	// with its reason. Everything else is claimed. Core rules cannot be here.
+	Unclaimed map[string]string
+
+	// Unroutable says what Publish returns for a subject that no subscription
+	// matches: true for an error, false for nil.
+	Unroutable bool
+
+	// Close ends the target. Nil is nothing to end.
+	Close func()
+
+	Hooks
+}
+
+// Hooks are the faults that a target can be given. Each is nil where the
+// target cannot, and returns an error where it could not this time.
+type Hooks struct {
+	// Crash ends a subscriber as a killed process would: its sockets are
+	// abandoned, nothing is closed and nothing given back (F8).
+	Crash func(messaging.Subscriber) error
+
+	// Freeze stops a subscriber, with everything it does in the background,
+	// until thaw: a zombie that wakes after its lease (F9).
+	Freeze func(messaging.Subscriber) (thaw func(), err error)
+
+	// Pause stops the broker until resume (F6).
+	Pause func(ctx context.Context) (resume func(), err error)
+
+	// Restart kills the broker and starts it again (F5).
+	Restart func(ctx context.Context) error
+
+	// Faults switches on a fault between client and broker, F1 to F4 or F12,
+	// with some probability, until heal; cut is how many connections or
+	// replies it hit, with something in flight.
+	Faults map[string]func(ctx context.Context) (heal func() (hit int), err error)
+
+	// Delete removes a channel behind its users' backs.
+	Delete func(ctx context.Context, channel string) error
+
+	// Trim removes a stream's messages before an offset.
+	Trim func(ctx context.Context, channel, partition string, before messaging.Offset) error
+
+	// AddPartitions adds partitions to a stream (F13).
+	AddPartitions func(ctx context.Context, channel string, n int) error
+
+	// Split splits a partition in two (F13).
+	Split func(ctx context.Context, channel, partition string) error
+
+	// StepClock moves the wall clock of broker and client (F16).
+	StepClock func(d time.Duration)
+}
+
+// Timing is how long a target may take. The zero value means the defaults.
+type Timing struct {
+	// Operation bounds a call that needs no waiting. 0 means 5 s.
+	Operation time.Duration
+
+	// Redelivery bounds how long after its lease ended a message comes again.
+	// 0 means 3 s. Where there is no lease, it counts from the crash.
+	Redelivery time.Duration
+
+	// Reconnect bounds how long after a fault was healed everything works
+	// again. 0 means 10 s.
+	Reconnect time.Duration
+
+	// Session is how long the broker takes to notice a dead member of a
+	// stream's group. 0 means the subscriber's lease.
+	Session time.Duration
+
+	// Handover bounds a move of a partition in order. 0 means 10 s.
+	Handover time.Duration
+
+	// Quiet is how long nothing more must arrive before a queue counts as
+	// empty. 0 means the lease and a second.
+	Quiet time.Duration
+
+	// ClockSkew is by how much the broker's clock and ours may differ. 0 means
+	// 1 s.
+	ClockSkew time.Duration
+}
+
+func (t Timing) withDefaults() Timing {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&t.Operation, 5*time.Second)
+	def(&t.Redelivery, 3*time.Second)
+	def(&t.Reconnect, 10*time.Second)
+	def(&t.Handover, 10*time.Second)
+	def(&t.ClockSkew, time.Second)
+	return t
+}
+
+// address returns the URL of a channel with parameters over it.
+func (t *Target) address(channel string, ordered bool, params url.Values) (*url.URL, error) {
+	raw := t.URL(channel)
+	if ordered {
+		raw = t.Ordered(channel)
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	q := u.Query()
+	for k, v := range params {
+		q[k] = v
+	}
+	u.RawQuery = q.Encode()
+	return u, nil
+}
