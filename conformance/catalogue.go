@@ -5,12 +5,24 @@ import "slices"
 // catalogue returns all rules, by id. It is made anew each time: nothing here
 // is shared or global.
 func catalogue() []*Rule {
-	return slices.Concat(publishRules())
+	return slices.Concat(
+		publishRules(),
+		queueRules(),
+		streamRules(),
+		consumeRules(),
+		lifecycleRules(),
+	)
 }
 
 // scenarios returns all scenarios, in the order in which they run.
 func scenarios() []*scenario {
-	return slices.Concat(publishScenarios())
+	return slices.Concat(
+		publishScenarios(),
+		queueScenarios(),
+		streamScenarios(),
+		consumeScenarios(),
+		lifecycleScenarios(),
+	)
 }
 
 // rulesOf returns the rules of a flavour.

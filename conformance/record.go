@@ -23,7 +23,7 @@ type recorder struct {
 	limit      int
 	calls      int
 	deliveries map[*messaging.Delivery]int
-	leases     map[*messaging.Lease]int
+	leases     map[*messaging.Lease]*watched
 	byValue    map[string]int // "producer/counter" to Event.Message
 	published  []messaging.Message
 	watching   sync.WaitGroup
@@ -33,7 +33,7 @@ type recorder struct {
 func newRecorder(h *History, limit int) *recorder {
 	return &recorder{
 		h: h, limit: limit, stop: make(chan struct{}),
-		deliveries: map[*messaging.Delivery]int{}, leases: map[*messaging.Lease]int{}, byValue: map[string]int{},
+		deliveries: map[*messaging.Delivery]int{}, leases: map[*messaging.Lease]*watched{}, byValue: map[string]int{},
 	}
 }
 

@@ -259,15 +259,27 @@ func (r *run) fault(name string) (end func(hit int)) {
 // crash ends a subscriber as a killed process would.
 func (r *run) crash(s *subscriber) {
 	r.add(Event{Kind: Crash, Session: s.n})
-	if err := r.target.Crash(s.inner); err != nil {
+	if err := r.target.Crash(unwrap(s.inner)); err != nil {
 		r.fail("crash: %w", err)
+	}
+}
+
+// unwrap returns the subscriber that the target itself opened, from within
+// what a mutant put around it.
+func unwrap(s messaging.Subscriber) messaging.Subscriber {
+	for {
+		u, ok := s.(interface{ Unwrap() messaging.Subscriber })
+		if !ok {
+			return s
+		}
+		s = u.Unwrap()
 	}
 }
 
 // freeze stops a subscriber until thaw.
 func (r *run) freeze(s *subscriber) (thaw func()) {
 	r.add(Event{Kind: Freeze, Session: s.n})
-	f, err := r.target.Freeze(s.inner)
+	f, err := r.target.Freeze(unwrap(s.inner))
 	if err != nil {
 		r.fail("freeze: %w", err)
 	}

@@ -91,38 +91,63 @@ func (r *recorder) received(session, call int, ds []*messaging.Delivery, err err
 	}
 }
 
-// lease returns the number of l and, the first time, begins to watch it. It
-// is called with mu held.
+// watched is a lease and, while something that it holds is unsettled, the
+// goroutine that waits for its end.
+type watched struct {
+	n    int
+	open int           // unsettled deliveries of a queue; a stream's lease is always watched
+	stop chan struct{} // ends the goroutine; nil: there is none
+}
+
+// lease returns the number of l, of which a delivery has come, and watches it.
+// It is called with mu held.
 func (r *recorder) lease(session int, l *messaging.Lease) int {
 	if l == nil {
 		return 0
 	}
-	n := r.leases[l]
-	if n > 0 {
-		return n
+	w := r.leases[l]
+	if w == nil {
+		w = &watched{n: len(r.leases) + 1}
+		r.leases[l] = w
 	}
-	n = len(r.leases) + 1
-	r.leases[l] = n
-	r.watching.Go(func() {
-		ending, lost := l.Ending(), l.Lost()
-		for ending != nil || lost != nil {
-			select {
-			case <-ending:
-				r.add(Event{Kind: Ending, Session: session, Lease: n})
-				ending = nil
-			case <-lost:
-				if ending != nil {
-					ending = nil
-					r.add(Event{Kind: Ending, Session: session, Lease: n})
-				}
-				r.add(Event{Kind: Lost, Session: session, Lease: n})
-				lost = nil
-			case <-r.stop:
-				return
-			}
+	w.open++
+	if w.stop == nil {
+		w.stop = make(chan struct{})
+		r.watching.Go(func() { r.watch(session, l, w.n, w.stop) })
+	}
+	return w.n
+}
+
+// unwatch ends the watch of a queue's lease when nothing is left that it
+// holds. It is called with mu held.
+func (r *recorder) unwatch(l *messaging.Lease) {
+	if w := r.leases[l]; w != nil {
+		if w.open--; w.open == 0 && w.stop != nil {
+			close(w.stop)
+			w.stop = nil
 		}
-	})
-	return n
+	}
+}
+
+func (r *recorder) watch(session int, l *messaging.Lease, n int, stop <-chan struct{}) {
+	ending, lost := l.Ending(), l.Lost()
+	for lost != nil {
+		select {
+		case <-ending:
+			r.add(Event{Kind: Ending, Session: session, Lease: n})
+			ending = nil
+		case <-lost:
+			if ending != nil {
+				r.add(Event{Kind: Ending, Session: session, Lease: n})
+			}
+			r.add(Event{Kind: Lost, Session: session, Lease: n})
+			lost = nil
+		case <-stop:
+			return
+		case <-r.stop:
+			return
+		}
+	}
 }
 
 // settle records a settle of ds and its outcomes.
@@ -143,7 +168,14 @@ func (s *subscriber) settle(kind Kind, delay time.Duration, ds []*messaging.Deli
 		one := messaging.ErrorAt(err, i)
 		events[i].Phase, events[i].Code, events[i].Text = phaseOf(one), codeOf(one), textOf(one)
 	}
-	s.r.add(events...)
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	s.r.addLocked(events...)
+	for i, d := range ds {
+		if kind != Commit && d != nil && d.Partition == "" && events[i].Phase == OK {
+			s.r.unwatch(d.Lease)
+		}
+	}
 	return err
 }
 

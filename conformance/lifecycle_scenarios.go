@@ -1,0 +1,4 @@
+package conformance
+
+// lifecycleScenarios are the runs for lifecycleRules.
+func lifecycleScenarios() []*scenario { return nil }

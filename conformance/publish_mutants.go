@@ -1,0 +1,4 @@
+package conformance
+
+// publishMutants break the rules of publishRules.
+func publishMutants() []Mutant { return nil }

@@ -1,0 +1,4 @@
+package conformance
+
+// queueScenarios are the runs for queueRules.
+func queueScenarios() []*scenario { return nil }

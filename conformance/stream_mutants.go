@@ -1,0 +1,4 @@
+package conformance
+
+// streamMutants break the rules of streamRules.
+func streamMutants() []Mutant { return nil }

@@ -1,0 +1,4 @@
+package conformance
+
+// streamRules are S01 to S18, but those that judge Consume.
+func streamRules() []*Rule { return nil }
