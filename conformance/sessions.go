@@ -112,8 +112,9 @@ func (r *recorder) lease(session int, l *messaging.Lease) int {
 	}
 	w.open++
 	if w.stop == nil {
-		w.stop = make(chan struct{})
-		r.watching.Go(func() { r.watch(session, l, w.n, w.stop) })
+		stop := make(chan struct{})
+		w.stop = stop
+		r.watching.Go(func() { r.watch(session, l, w.n, stop) })
 	}
 	return w.n
 }
