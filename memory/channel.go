@@ -11,11 +11,7 @@ import (
 
 // newChannel makes the channel that o opens first.
 func newChannel(b *Backend, o *options) *channel {
-	seed := o.seed
-	if seed == 0 {
-		seed = rand.Uint64()
-		b.logger().Info("memory: seed of a new channel; open with it to see the same again", "channel", o.name, "seed", seed)
-	}
+	seed := cmp.Or(o.seed, rand.Uint64())
 	c := &channel{b: b, name: o.name, made: *o, seed: seed, chaos: newChaos(b.Chaos, seed), recent: newRecent(o.dedup)}
 	if o.kind != "queue" {
 		c.log = newLog(c)
@@ -46,7 +42,7 @@ func (c *channel) publish(recs []*record) error {
 	}
 	if c.log != nil {
 		c.log.append(recs)
-	} else if c.subs[""] == nil {
+	} else if !c.claimed {
 		c.backlog.add(recs)
 		c.trimBacklog()
 	}
@@ -63,8 +59,8 @@ func (c *channel) publish(recs []*record) error {
 // openQueue opens a subscriber to the subscription that o names, and creates
 // it if need be.
 func (c *channel) openQueue(o *options) (*queue, error) {
-	if o.kind == "stream" || c.made.kind == "stream" {
-		return nil, fmt.Errorf("channel %q has kind=stream and no queue: %w", c.name, errors.ErrUnsupported)
+	if c.made.kind == "stream" {
+		return nil, fmt.Errorf("channel %q was created with kind=stream and has no queue: %w", c.name, errors.ErrUnsupported)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,19 +87,12 @@ func (c *channel) subscribe(o *options) (*subscription, error) {
 	if !o.create && o.group != "" {
 		return nil, fmt.Errorf("channel %q has no subscription %q: %w", c.name, o.group, messaging.ErrNotFound)
 	}
-	pattern, err := parsePattern(o.subject)
-	if err != nil {
-		return nil, err
-	}
-	order := cmp.Or(o.order, c.b.Order, messaging.Unordered)
-	if order != messaging.Unordered && order != messaging.OrderedByKey {
-		return nil, fmt.Errorf("a queue cannot be %v: want Unordered or OrderedByKey: %w", order, errors.ErrUnsupported)
-	}
-	s := newSubscription(c, o.group, pattern, order)
+	s := newSubscription(c, o.group, o.pattern, cmp.Or(o.order, c.b.Order, messaging.Unordered))
 	if o.group == "" {
 		// It has been there since the channel has: only what it promises was
 		// open until now.
 		s.publish(c.unclaimed())
+		c.claimed = true
 	}
 	c.subs[o.group] = s
 	c.routes = append(c.routes, s)

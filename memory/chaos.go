@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"iter"
 	"math/rand/v2"
 	"sync"
 )
@@ -31,6 +32,14 @@ type Chaos struct {
 	// Move takes a partition from its owner, after a Receive of it, either in
 	// order or at once.
 	Move float64
+}
+
+// fields yields the probabilities by name.
+func (c *Chaos) fields() iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		_ = yield("Duplicate", c.Duplicate) && yield("Reorder", c.Reorder) && yield("LostReply", c.LostReply) &&
+			yield("Expire", c.Expire) && yield("Move", c.Move)
+	}
 }
 
 // chaos makes the decisions of one channel from its seed.

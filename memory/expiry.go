@@ -48,7 +48,7 @@ func (s *subscription) expire(now time.Duration) (lost int) {
 		l := s.later.take()
 		switch r := l.expire; {
 		case r == nil:
-			s.back(l.entry)
+			s.back(l.item)
 		case !r.over && r.q.lapse == never:
 			r.q.lose(r)
 			s.lapse(r, now)
@@ -76,12 +76,11 @@ func (s *subscription) expire(now time.Duration) (lost int) {
 // lapse counts the attempt of r, which was lost, as failed. Its message comes
 // again, but never before the lease that Receive took has ended.
 func (s *subscription) lapse(r *Receipt, now time.Duration) {
-	e := r.entry
-	s.fail(&e)
+	m := s.fail(r.item)
 	if due := r.at + r.q.lease; due > now {
-		s.later.add(due, later{entry: e})
+		s.later.add(due, later{item: m})
 	} else {
-		s.back(e)
+		s.back(m)
 	}
 }
 

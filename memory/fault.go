@@ -42,8 +42,8 @@ func (q *queue) stopRenewing() {
 // freeze implements fragile.
 func (q *queue) freeze() (thaw func()) {
 	s := q.s
-	open := q.frozen.shut()
 	s.mu.Lock()
+	open := q.frozen.shut()
 	if w := s.told; w != nil && w.q == q {
 		s.told = nil
 		w.state = parked
@@ -53,16 +53,14 @@ func (q *queue) freeze() (thaw func()) {
 	next := s.nextWaiter()
 	s.mu.Unlock()
 	next.wake()
-	return sync.OnceFunc(func() {
-		open()
-		q.thaw()
-	})
+	return sync.OnceFunc(func() { q.thaw(open) })
 }
 
 // thaw renews the leases that have not ended meanwhile.
-func (q *queue) thaw() {
+func (q *queue) thaw(open func()) {
 	s := q.s
 	s.mu.Lock()
+	open()
 	if q.err == nil && !q.frozen.isShut() {
 		q.tellStale()
 		q.lapse = never

@@ -1,4 +1,3 @@
-// Package memory is a broker in this process, with the semantics of real ones.
 package memory
 
 import (
@@ -104,7 +103,7 @@ var (
 // OpenPublisher opens a publisher to the channel that u names, mem://orders.
 // It creates the channel if there is none, unless create=false.
 func (b *Backend) OpenPublisher(ctx context.Context, u *url.URL) (messaging.Publisher, error) {
-	c, o, err := b.open(ctx, u)
+	c, o, err := b.open(ctx, u, "")
 	if err != nil {
 		return nil, fmt.Errorf("memory: open publisher %s: %w", u.Redacted(), err)
 	}
@@ -115,7 +114,7 @@ func (b *Backend) OpenPublisher(ctx context.Context, u *url.URL) (messaging.Publ
 // creates the channel and the subscription that group= names where they do
 // not exist, unless create=false.
 func (b *Backend) OpenQueue(ctx context.Context, u *url.URL) (messaging.QueueSubscriber, error) {
-	c, o, err := b.open(ctx, u)
+	c, o, err := b.open(ctx, u, "queue")
 	if err == nil {
 		var q *queue
 		if q, err = c.openQueue(o); err == nil {
@@ -129,7 +128,7 @@ func (b *Backend) OpenQueue(ctx context.Context, u *url.URL) (messaging.QueueSub
 // creates the channel and the group that group= names where they do not
 // exist, unless create=false.
 func (b *Backend) OpenStream(ctx context.Context, u *url.URL) (messaging.StreamSubscriber, error) {
-	c, o, err := b.open(ctx, u)
+	c, o, err := b.open(ctx, u, "stream")
 	if err == nil {
 		var s *stream
 		if s, err = c.openStream(ctx, o); err == nil {
@@ -139,31 +138,44 @@ func (b *Backend) OpenStream(ctx context.Context, u *url.URL) (messaging.StreamS
 	return nil, fmt.Errorf("memory: open stream %s: %w", u.Redacted(), err)
 }
 
-// open parses u and finds or creates its channel.
-func (b *Backend) open(ctx context.Context, u *url.URL) (*channel, *options, error) {
+// open parses u and finds or creates its channel, for a publisher or a
+// subscriber of that kind. What is wrong with u or b is an error before
+// anything is created.
+func (b *Backend) open(ctx context.Context, u *url.URL, kind string) (*channel, *options, error) {
 	o, err := b.parse(u)
-	if err != nil {
+	if err := errors.Join(err, b.check()); err != nil {
 		return nil, nil, err
+	}
+	if kind != "" && o.kind != "" && o.kind != kind {
+		return nil, nil, fmt.Errorf("a %s is opened and the kind is %s: %w", kind, o.kind, errors.ErrUnsupported)
 	}
 	if err := b.gate.wait(ctx); err != nil {
 		return nil, nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c := b.channels[o.name]
-	switch {
-	case c == nil && !o.create:
-		return nil, nil, fmt.Errorf("no channel %q: %w", o.name, messaging.ErrNotFound)
-	case c == nil:
-		c = newChannel(b, o)
-		if b.channels == nil {
-			b.channels = map[string]*channel{}
-		}
-		b.channels[o.name] = c
-	default:
-		err = c.fits(o)
+	c, created, err := b.channel(o)
+	if created && o.seed == 0 {
+		// Not while anything is locked: a log's handler may well publish.
+		b.logger().Info("memory: a new channel has a random seed; open with it to see the same again", "channel", c.name, "seed", c.seed)
 	}
 	return c, o, err
+}
+
+// channel finds or creates the channel that o names.
+func (b *Backend) channel(o *options) (c *channel, created bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c := b.channels[o.name]; c != nil {
+		return c, false, c.fits(o)
+	}
+	if !o.create {
+		return nil, false, fmt.Errorf("no channel %q: %w", o.name, messaging.ErrNotFound)
+	}
+	if b.channels == nil {
+		b.channels = map[string]*channel{}
+	}
+	c = newChannel(b, o)
+	b.channels[o.name] = c
+	return c, true, nil
 }
 
 // now is the broker's wall clock.
@@ -193,6 +205,7 @@ type channel struct {
 	published  uint64
 	subs       map[string]*subscription // by group; nil where kind=stream
 	routes     []*subscription          // those of subs, in the order of their creation
+	claimed    bool                     // the default subscription was opened
 	backlog    backlog                  // for the default subscription, before it is opened; empty where there is a log
 	recent     *recent                  // nil without dedup=
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/fa5182d2/messaging"
@@ -16,6 +17,7 @@ type options struct {
 	name                  string
 	kind, group           string
 	subject               string // as given: "" is no subject=
+	pattern               pattern
 	partition, start, end string
 	trimmedSkip           bool
 	create, retry         bool
@@ -59,7 +61,7 @@ func (b *Backend) parse(u *url.URL) (*options, error) {
 	o.trimmedSkip = p.OneOf("trimmed", cmp.Or(b.Trimmed, "error"), "error", "skip") == "skip"
 	o.create = p.Bool("create", !b.NoCreate)
 	o.retry = p.OneOf("retry", pick(b.NoRetry, "none", "yes"), "none", "yes") == "yes"
-	o.partitions = p.Int("partitions", cmp.Or(b.Partitions, defaultPartitions), 1, 1<<16)
+	o.partitions = p.Int("partitions", cmp.Or(b.Partitions, defaultPartitions), 1, mostPartitions)
 	o.retain = p.Int("retain", cmp.Or(b.Retain, defaultRetain), -1, 1<<62)
 	o.inflight = p.Int("inflight", b.Inflight, 1, mostInflight)
 	switch p.OneOf("order", "", "unordered", "key") {
@@ -75,7 +77,9 @@ func (b *Backend) parse(u *url.URL) (*options, error) {
 	o.dedup = p.Duration("dedup", b.Dedup, 0, longest)
 	o.timeout = p.Duration("timeout", cmp.Or(b.Timeout, defaultTimeout), time.Millisecond, longest)
 	p.Allow("envelope") // nothing needs one here
-	return o, errors.Join(p.Err(), o.check(u))
+	var badPattern error
+	o.pattern, badPattern = parsePattern(o.subject)
+	return o, errors.Join(p.Err(), badPattern, o.check(u))
 }
 
 func pick[T any](yes bool, a, b T) T {
@@ -93,4 +97,30 @@ func (o *options) check(u *url.URL) error {
 		return fmt.Errorf("the url of channel %q has a user or a fragment: want mem://NAME", o.name)
 	}
 	return nil
+}
+
+// check reports fields of b that have no meaning. Parameters of a URL are
+// checked where they are read.
+func (b *Backend) check() error {
+	var errs []error
+	expect := func(ok bool, field string, value any, want string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("Backend.%s is %v: want %s", field, value, want))
+		}
+	}
+	const span = "0 or a duration of 1ms or more"
+	expect(b.Lease == 0 || b.Lease >= time.Millisecond, "Lease", b.Lease, span)
+	expect(b.Hold == 0 || b.Hold >= time.Millisecond, "Hold", b.Hold, span)
+	expect(b.Timeout == 0 || b.Timeout >= time.Millisecond, "Timeout", b.Timeout, span)
+	expect(b.Handover >= 0, "Handover", b.Handover, "0 or more")
+	expect(b.Dedup >= 0, "Dedup", b.Dedup, "0 or more")
+	expect(b.Partitions >= 0 && b.Partitions <= mostPartitions, "Partitions", b.Partitions, fmt.Sprintf("0 to %d", mostPartitions))
+	expect(b.Inflight >= 0 && b.Inflight <= mostInflight, "Inflight", b.Inflight, fmt.Sprintf("0 to %d", mostInflight))
+	expect(b.MaxMessage >= 0, "MaxMessage", b.MaxMessage, "0 or more")
+	expect(b.Kind == "" || b.Kind == "queue" || b.Kind == "stream", "Kind", strconv.Quote(b.Kind), `"", "queue" or "stream"`)
+	expect(b.Order >= 0 && b.Order <= messaging.OrderedByKey, "Order", b.Order, "Unordered or OrderedByKey")
+	for field, p := range b.Chaos.fields() {
+		expect(p >= 0 && p <= 1, "Chaos."+field, p, "a probability, from 0 to 1")
+	}
+	return errors.Join(errs...)
 }

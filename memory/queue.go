@@ -175,7 +175,7 @@ func (q *queue) Close() error {
 		q.end(messaging.ErrClosed)
 		for r := q.held.first; r != nil; r = q.held.first {
 			q.lose(r)
-			s.back(r.entry)
+			s.back(r.item)
 		}
 		s.queues = slices.DeleteFunc(s.queues, func(other *queue) bool { return other == q })
 	}
@@ -201,7 +201,7 @@ func (q *queue) end(err error) {
 }
 
 // lose takes r from the subscriber and tells it, unless it is frozen: then it
-// finds out when it thaws. What becomes of its entry is the caller's.
+// finds out when it thaws. What becomes of its item is the caller's.
 func (q *queue) lose(r *Receipt) {
 	unlink(&q.held, r)
 	r.over = true

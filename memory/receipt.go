@@ -9,18 +9,36 @@ import (
 // Receipt is what the Raw of a queue's [messaging.Delivery] points to: what
 // settling needs. It must not be copied.
 type Receipt struct {
-	// Sequence is the message's place in its channel, from 1, by the order in
-	// which messages were stored. It is the same on every delivery.
-	Sequence uint64
-
-	self    *Receipt // a copy is told by it
-	q       *queue
-	entry   entry
+	q *queue
+	item
 	lease   messaging.Lease
 	at      time.Duration // of Receive, by the subscription's clock
 	over    bool          // settled, given back or lost
 	settled verb          // the settle whose answer was lost
 	links[Receipt]
+}
+
+// Sequence is the message's place in its channel, from 1, by the order in
+// which messages were stored. It is the same on every delivery. On a Receipt
+// that no Receive has returned it is 0.
+func (r *Receipt) Sequence() uint64 {
+	if r.rec == nil {
+		return 0
+	}
+	return r.rec.seq
+}
+
+// isCopy reports whether r is a copy of a receipt that was held at the time:
+// the links of a copy lead to others, but theirs do not lead to it. The
+// subscription's mutex is held.
+func (r *Receipt) isCopy() bool {
+	switch {
+	case r.over:
+		return false // whatever it is, nothing is done to it
+	case r.prev == nil:
+		return r.q.held.first != r
+	}
+	return r.prev.next != r
 }
 
 func (r *Receipt) chain() *links[Receipt] { return &r.links }
@@ -33,7 +51,7 @@ type parcel struct {
 
 // The most that small deliveries share of an allocation, see sharedRecords.
 const (
-	sharedParcels = 32
+	sharedParcels = 24
 	sharedBytes   = 16 << 10
 )
 
@@ -56,8 +74,8 @@ func (w *waiter) hand(n int) []parcel {
 	for i := range parcels {
 		p := &parcels[i]
 		r := &p.receipt
-		r.self, r.q, r.at, r.entry = r, w.q, at, s.next()
-		p.delivery.Attempt, p.delivery.Redelivered = s.attempt(&r.entry)
+		r.q, r.at, r.item = w.q, at, s.next()
+		p.delivery.Attempt, p.delivery.Redelivered = s.attempt(&r.item)
 		push(&w.q.held, r)
 		if chaos := s.c.chaos; chaos.roll(chaos.Expire) {
 			s.later.add(at+time.Duration(chaos.float()*float64(w.q.lease)), later{expire: r})
@@ -72,8 +90,7 @@ func (w *waiter) fill(parcels []parcel) []*messaging.Delivery {
 	ds := w.pointers.cut(len(parcels), sharedParcels)
 	for i := range parcels {
 		d, r := &parcels[i].delivery, &parcels[i].receipt
-		rec := r.entry.rec
-		r.Sequence = rec.seq
+		rec := r.rec
 		d.ID, d.Key, d.Subject, d.Published = rec.id, rec.key, rec.subject, rec.published
 		d.Body = w.bytes.cut(len(rec.body), sharedBytes)
 		copy(d.Body, rec.body)

@@ -22,7 +22,7 @@ type record struct {
 // longer than a quarter of it has an allocation of its own, so a message that
 // stays long after its neighbours are gone keeps at most this much alive.
 const (
-	sharedRecords = 32
+	sharedRecords = 34
 	sharedText    = 16 << 10
 	sharedHeaders = 64
 )

@@ -48,16 +48,11 @@ func (q *queue) settle(ctx context.Context, v verb, delay time.Duration, ds []*m
 	err := q.reach(ctx)
 	s := q.s
 	s.mu.Lock()
-	switch {
-	case errors.Is(q.err, messaging.ErrClosed):
-		err = q.err
-		if v == release && err == messaging.ErrClosed {
-			err = nil // Close has given it back; a crash has not
+	if q.err != nil || err != nil {
+		if all, failed := q.ended(v, err); all {
+			s.mu.Unlock()
+			return q.failed(v, ds, failed)
 		}
-		fallthrough
-	case q.err == nil && err != nil:
-		s.mu.Unlock()
-		return q.failed(v, ds, err)
 	}
 	batch := q.settleAll(v, delay, ds)
 	q.unpark()
@@ -69,6 +64,20 @@ func (q *queue) settle(ctx context.Context, v verb, delay time.Duration, ds []*m
 		return nil
 	}
 	return fmt.Errorf("memory: %v on %s: %w", v, s, batch)
+}
+
+// ended returns whether a settle fails, or is nil, as a whole, because the
+// subscriber has ended or the call did not reach the broker with err.
+func (q *queue) ended(v verb, err error) (all bool, failed error) {
+	switch {
+	case q.err == nil:
+		return true, err
+	case q.err == messaging.ErrClosed && v == release:
+		return true, nil // Close has done it
+	case errors.Is(q.err, messaging.ErrClosed):
+		return true, q.err
+	}
+	return false, nil // the channel was deleted: each delivery is lost
 }
 
 // reach returns when the subscriber and the broker can talk, or it has ended,
@@ -128,7 +137,7 @@ func (q *queue) settleOne(v verb, due time.Duration, d *messaging.Delivery, repl
 		return errNil
 	}
 	r, ok := d.Raw.(*Receipt)
-	if !ok || r == nil || r.self != r || r.q != q {
+	if !ok || r == nil || r.q != q || r.isCopy() {
 		return errForeign
 	}
 	switch {
@@ -154,19 +163,17 @@ func (q *queue) settleOne(v verb, due time.Duration, d *messaging.Delivery, repl
 func (q *queue) apply(v verb, due time.Duration, r *Receipt) {
 	unlink(&q.held, r)
 	r.over = true
-	e := r.entry
-	r.entry = entry{} // the delivery may be kept for long, the message need not
 	switch v {
 	case ack:
-		q.s.finish(&e)
+		q.s.finish(r.item)
 	case release:
-		q.s.back(e)
+		q.s.back(r.item)
 	case nack:
-		q.s.fail(&e)
+		m := q.s.fail(r.item)
 		if due == 0 {
-			q.s.back(e)
+			q.s.back(m)
 		} else {
-			q.s.later.add(due, later{entry: e})
+			q.s.later.add(due, later{item: m})
 		}
 	}
 }

@@ -24,15 +24,14 @@ type subscription struct {
 	order   messaging.Order
 	start   time.Time // what its times are counted from
 
-	mu      sync.Mutex
-	removed bool
+	mu      sync.Mutex // after the channel's
 	rng     *rand.Rand
 	fresh   pool             // ready, never failed
 	again   pool             // ready, and was delivered before
 	turn    bool             // again goes next: the two alternate, so neither starves the other
 	later   schedule[later]  // not ready before some time
 	lanes   map[string]*lane // order=key: by key
-	idle    *lane            // a lane to use again
+	idle    []*lane          // to use again
 	twins   map[uint64]*twin // chaos: messages that are here twice, by seq
 	queues  []*queue         // subscribers that are open or hold something
 	opened  int              // subscribers that are open
@@ -41,35 +40,6 @@ type subscription struct {
 	leases  time.Duration    // no lease ends before
 	armed   time.Duration    // when the timer goes off
 	timer   *time.Timer      // nil until it is needed
-}
-
-// entry is one message in one subscription.
-type entry struct {
-	rec       *record
-	lane      *lane // nil: not ordered
-	failed    int   // attempts that ended in nack, expiry or crash
-	delivered bool
-	twin      bool // there is another entry of this message
-}
-
-// later is what happens at a time: an entry becomes ready, or the lease of a
-// delivery ends early.
-type later struct {
-	entry  entry
-	expire *Receipt
-}
-
-// lane is what waits behind the entry of its key that is ready, scheduled or
-// held: at most one is, so order is kept whatever happens to it.
-type lane struct {
-	behind deque[entry]
-	next   *lane
-}
-
-// twin is what two entries of one message share.
-type twin struct {
-	copies, failed int
-	delivered      bool
 }
 
 func newSubscription(c *channel, group string, p pattern, order messaging.Order) *subscription {
@@ -106,127 +76,21 @@ func (s *subscription) publish(recs []*record) *waiter {
 		if !s.pattern.match(r.subject) {
 			continue
 		}
-		e := entry{rec: r}
+		m := item{rec: r}
 		if s.order == messaging.Unordered && s.c.chaos.roll(s.c.chaos.Duplicate) {
-			e.twin = true
+			m.twin = true
 			s.pair(r.seq)
-			s.admit(e)
+			s.admit(m)
 		}
-		s.admit(e)
+		s.admit(m)
 	}
 	return s.nextWaiter()
-}
-
-// admit puts a new entry in its place.
-func (s *subscription) admit(e entry) {
-	chaos := s.c.chaos
-	switch {
-	case s.order == messaging.Unordered:
-		if chaos.roll(chaos.Reorder) {
-			s.later.add(s.clock()+time.Duration(chaos.float()*float64(time.Second)), later{entry: e})
-			s.arm()
-			return
-		}
-	case e.rec.key != "":
-		if l := s.lanes[e.rec.key]; l != nil {
-			l.behind.push(e)
-			return
-		}
-		e.lane = s.newLane()
-		s.lanes[e.rec.key] = e.lane
-	}
-	s.fresh.push(e)
-}
-
-func (s *subscription) newLane() *lane {
-	l := s.idle
-	if l == nil {
-		return new(lane)
-	}
-	s.idle, l.next = l.next, nil
-	return l
-}
-
-// ready is how many entries can be delivered.
-func (s *subscription) ready() int { return s.fresh.len() + s.again.len() }
-
-// next takes the entry to deliver next; one must be ready.
-func (s *subscription) next() entry {
-	from := &s.fresh
-	if s.again.len() > 0 && (s.turn || s.fresh.len() == 0) {
-		from = &s.again
-	}
-	s.turn = from == &s.fresh
-	if s.order == messaging.Unordered {
-		from.shuffle(s.rng)
-	}
-	return from.pop()
-}
-
-// back makes an entry that was taken ready again.
-func (s *subscription) back(e entry) { s.again.push(e) }
-
-// fail counts an attempt of e that failed.
-func (s *subscription) fail(e *entry) {
-	e.failed++
-	if e.twin {
-		s.twins[e.rec.seq].failed++
-	}
-}
-
-// finish removes an entry that was taken. The next one of its key is ready
-// now.
-func (s *subscription) finish(e *entry) {
-	if e.twin {
-		s.unpair(e.rec.seq)
-	}
-	l := e.lane
-	if l == nil {
-		return
-	}
-	if l.behind.len() == 0 {
-		delete(s.lanes, e.rec.key)
-		l.next, s.idle = s.idle, l
-		return
-	}
-	head := l.behind.pop()
-	head.lane = l
-	s.fresh.push(head)
-}
-
-// attempt returns the number of e's attempt that begins now, and whether it
-// may have been delivered before.
-func (s *subscription) attempt(e *entry) (number int, redelivered bool) {
-	number, redelivered = e.failed+1, e.delivered
-	e.delivered = true
-	if e.twin {
-		t := s.twins[e.rec.seq]
-		number, redelivered = t.failed+1, t.delivered
-		t.delivered = true
-	}
-	return number, redelivered
-}
-
-func (s *subscription) pair(seq uint64) {
-	if s.twins == nil {
-		s.twins = map[uint64]*twin{}
-	}
-	s.twins[seq] = &twin{copies: 2}
-}
-
-func (s *subscription) unpair(seq uint64) {
-	if t := s.twins[seq]; t.copies > 1 {
-		t.copies--
-	} else {
-		delete(s.twins, seq)
-	}
 }
 
 // remove ends the subscription with its channel.
 func (s *subscription) remove() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.removed = true
 	for _, q := range s.queues {
 		q.end(fmt.Errorf("channel was deleted: %w", messaging.ErrNotFound))
 		for r := q.held.first; r != nil; r = q.held.first {
