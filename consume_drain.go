@@ -26,6 +26,10 @@ func (c *consumer) close(l *lane) {
 		for e := l.runnable.pop(); e != nil; e = l.runnable.pop() {
 			c.giveBack(e)
 		}
+		for _, e := range l.parked {
+			c.giveBack(e)
+		}
+		l.parked = nil
 		return
 	}
 	c.truncate(l, l.top)
@@ -131,6 +135,7 @@ func (c *consumer) forget(e *entry, err error) {
 	c.setState(e, dropped)
 	c.inHand--
 	if l.partition == nil {
+		c.unchain(e)
 		return
 	}
 	if !l.lost {

@@ -143,7 +143,11 @@ func (f *fake) all() []settled {
 
 type fakeQueue struct{ *fake }
 
-func newQueue() fakeQueue { return fakeQueue{newFake()} }
+func newQueue() fakeQueue {
+	f := newFake()
+	f.caps.Order = messaging.OrderedByKey
+	return fakeQueue{f}
+}
 
 func (f fakeQueue) Ack(ctx context.Context, ds ...*messaging.Delivery) error {
 	return f.settle(ctx, "ack", 0, ds)

@@ -1,6 +1,9 @@
 package messaging
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // lane is the deliveries of one assignment of a partition, or all those of a
 // queue, and decides which of them may start. Its fields are guarded by the
@@ -16,6 +19,7 @@ type lane struct {
 	queued   bool              // in the consumer's ready
 	tail     *entry            // Ordered: the last one, which the next will wait for
 	tails    map[string]*entry // OrderedByKey: the same for each key
+	parked   []*entry          // a queue's that wait for a handler of their key, at most once
 	waits    int               // entries in waiting, backingOff and buryDelayed
 	active   int               // entries in running and burying
 	places   int               // of the next entry
@@ -174,20 +178,48 @@ func (c *consumer) recycle(e *entry) {
 func (c *consumer) chain(e *entry) bool {
 	l := e.lane
 	switch {
-	case l.partition == nil || c.opts.Order == Unordered:
-		return false // a queue that promises key order has one of a key out at a time
+	case c.opts.Order == Unordered || c.opts.Order == OrderedByKey && e.original.Key == "":
+		return false
+	case l.partition == nil:
+		return c.chainOnQueue(e)
 	case c.opts.Order == Ordered:
 		return link(&l.tail, e)
-	case e.d.Key == "":
-		return false
 	}
 	if l.tails == nil {
 		l.tails = map[string]*entry{}
 	}
-	tail := l.tails[e.original.Key]
+	tail := l.tails[c.chainKey(e)]
 	behind := link(&tail, e)
-	l.tails[e.original.Key] = tail
+	l.tails[c.chainKey(e)] = tail
 	return behind
+}
+
+// chainOnQueue is chain for a queue that promises key order. It has one
+// message of a key out at a time, so that there is nothing to do, but where
+// messages are settled before their handlers run: then the next one of the key
+// comes, to this consumer or another, while the handler runs.
+func (c *consumer) chainOnQueue(e *entry) bool {
+	if c.opts.Semantics != AtMostOnce {
+		return false
+	}
+	l := e.lane
+	if l.tails == nil {
+		l.tails = map[string]*entry{}
+	}
+	if l.tails[c.chainKey(e)] != nil {
+		l.parked = append(l.parked, e)
+		return true
+	}
+	l.tails[c.chainKey(e)] = e
+	return false
+}
+
+// chainKey is what the entries that wait for one another have in common.
+func (c *consumer) chainKey(e *entry) string {
+	if c.opts.Order == Ordered {
+		return ""
+	}
+	return e.original.Key
 }
 
 func link(tail **entry, e *entry) bool {
@@ -204,6 +236,11 @@ func (c *consumer) unchain(e *entry) {
 	l := e.lane
 	next := e.after
 	e.after = nil
+	if i := slices.IndexFunc(l.parked, func(p *entry) bool { return c.chainKey(p) == c.chainKey(e) }); i >= 0 {
+		next = l.parked[i]
+		l.parked = slices.Delete(l.parked, i, i+1)
+		l.tails[c.chainKey(e)] = next
+	}
 	switch {
 	case next != nil:
 		if next.state == waiting {
@@ -212,8 +249,8 @@ func (c *consumer) unchain(e *entry) {
 		}
 	case l.tail == e:
 		l.tail = nil
-	case l.tails != nil && l.tails[e.original.Key] == e:
-		delete(l.tails, e.original.Key)
+	case l.tails != nil && l.tails[c.chainKey(e)] == e:
+		delete(l.tails, c.chainKey(e))
 	}
 }
 
@@ -288,6 +325,7 @@ func (c *consumer) finish(e *entry) {
 	if l.partition == nil {
 		if once {
 			c.inHand--
+			c.unchain(e)
 		} else {
 			c.toSettle(c.acks, e.d)
 		}
