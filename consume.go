@@ -43,6 +43,9 @@ type ConsumeOptions struct {
 	// promises. Ordered runs the handlers of a partition one after the other,
 	// OrderedByKey those of a key; messages without a key wait for none. One
 	// that is stricter than the subscriber promises is errors.ErrUnsupported.
+	// AtMostOnce on a queue keeps it among the handlers of one Consume: each
+	// message is settled before its handler starts, so that another consumer
+	// may get the next one of the key while the handler runs.
 	Order Order
 
 	// Semantics are AtLeastOnce by default. AtMostOnce takes neither
