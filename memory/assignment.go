@@ -26,10 +26,12 @@ type assignment struct {
 	parent  *assignment // without a group: nothing is delivered before this one is drained
 	*cursor             // the claim's, or its own
 
+	place   int      // in the subscriber's assigned; below 0 when taken away
 	next    int64    // offset of the next delivery
 	end     int64    // nothing is delivered from here on; below 0 without end
 	until   int64    // nor from the first record on that is published then; 0 without
-	seg     *segment // where next was last
+	seg     *segment // of next, or what was before it; nil: to be found
+	pos     int      // of next in seg
 	sent    tally    // all that was delivered and not set back
 	settled tally    // of it, what is settled
 	ending  bool     // nothing more is delivered
@@ -73,23 +75,23 @@ func (a *assignment) exhausted() bool {
 	return a.end >= 0 && a.next >= a.end || a.p.closed.Load() && a.next >= a.p.end.Load()
 }
 
-// record returns the record at next, which is below the partition's end, or
-// nil when it was removed.
-func (a *assignment) record() *record {
+// seek makes seg and pos those of next, which is below the partition's end,
+// and returns the record there, or none when it was removed.
+func (a *assignment) seek() written {
 	if a.seg != nil {
-		if r := a.seg.at(a.next); r != nil {
-			return r
+		if w := a.seg.at(a.pos); w.size > 0 {
+			return w
 		}
 		if a.seg = a.seg.next.Load(); a.seg != nil {
-			if r := a.seg.at(a.next); r != nil {
-				return r
-			}
+			a.pos = 0
+			return a.seg.at(0)
 		}
 	}
 	if a.seg = a.p.find(a.next); a.seg == nil {
-		return nil
+		return written{}
 	}
-	return a.seg.at(a.next)
+	a.pos = a.seg.skip(a.next)
+	return a.seg.at(a.pos)
 }
 
 // collect adds up to most records to what the Receive under way returns.
@@ -104,33 +106,37 @@ func (a *assignment) collect(most int) error {
 	if a.end >= 0 {
 		limit = min(limit, a.end)
 	}
-	s := a.s
-	r := run{a: a, from: a.next, before: a.sent, reached: a.reached, resetN: a.resetN}
-	for r.n < most && a.next < limit {
-		rec := a.record()
-		if rec == nil {
-			break // removed just now: the next Receive says so
-		}
-		if a.until != 0 && nano(rec.published) >= a.until {
+	from := a.next
+	for a.next-from < int64(most) && a.next < limit {
+		w := a.seek()
+		if a.until != 0 && w.size > 0 && w.published() >= a.until {
 			a.end = a.next
 			break
 		}
-		size := rec.size()
-		if !a.fits(size) {
-			break
+		if w.size == 0 || !a.fits(w.size) {
+			break // when it was removed just now, the next Receive says so
 		}
-		s.recs = append(s.recs, rec)
-		s.bytes += size
-		a.sent.n++
-		a.sent.bytes += size
-		a.next++
-		r.n++
+		a.take(w)
 	}
-	if r.n > 0 {
-		a.reached = max(a.reached, a.next)
-		s.runs = append(s.runs, r)
-	}
+	a.reached = max(a.reached, a.next)
 	return nil
+}
+
+// take adds the record at next, which is w.
+func (a *assignment) take(w written) {
+	s := a.s
+	if n := len(s.runs); n == 0 || s.runs[n-1].seg != a.seg {
+		s.runs = append(s.runs, run{
+			a: a, seg: a.seg, pos: a.pos, offset: a.next, before: a.sent, reached: a.reached, resetN: a.resetN,
+		})
+	}
+	s.runs[len(s.runs)-1].n++
+	s.collected++
+	s.bytes += w.size
+	a.sent.n++
+	a.sent.bytes += w.size
+	a.next++
+	a.pos += w.size
 }
 
 // fits reports whether the windows allow one more delivery. They always allow

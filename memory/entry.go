@@ -1,6 +1,8 @@
 package memory
 
 import (
+	"time"
+
 	"github.com/fa5182d2/messaging"
 )
 
@@ -20,12 +22,15 @@ type Entry struct {
 	resetN uint32 // how often the assignment had been set back
 }
 
-// run is a part of what a Receive returns: consecutive records of a partition.
+// run is what a Receive returns of one segment: records that follow each
+// other.
 type run struct {
 	a       *assignment
-	from    int64
+	seg     *segment
+	pos     int
+	offset  int64
 	n       int
-	before  tally
+	before  tally // of the assignment, without them
 	reached int64 // what lies below may have been delivered before
 	resetN  uint32
 }
@@ -36,49 +41,86 @@ type copies struct {
 	entry    Entry
 }
 
-// cutter is the memory that deliveries are cut from. Who keeps one delivery
-// keeps at most this much of its neighbours alive, see sharedRecords.
+// cutter is the memory that deliveries are cut from. They share allocations:
+// whoever keeps one keeps some of its neighbours alive, at most as much as
+// sharedParcels, sharedText, sharedBytes and sharedHeaders say.
 type cutter struct {
 	copies   slab[copies]
 	pointers slab[*messaging.Delivery]
 	bytes    slab[byte]
-	headers  slab[messaging.Header]
+	press    // texts and headers
 }
 
-// fill copies the records that were collected into deliveries. Nothing is
-// locked.
+// fill copies what was collected into deliveries. Nothing is locked.
 func (s *stream) fill() []*messaging.Delivery {
-	ds := s.cut.pointers.cut(len(s.recs), sharedParcels)
-	all := s.cut.copies.cut(len(s.recs), sharedParcels)
+	ds := s.cut.pointers.cut(s.collected, sharedParcels)
+	all := s.cut.copies.cut(s.collected, sharedParcels)
 	i := 0
 	for _, r := range s.runs {
-		for j := range r.n {
-			d, e := &all[i].delivery, &all[i].entry
-			s.copy(d, s.recs[i])
-			offset := r.from + int64(j)
-			size := s.recs[i].size()
+		for range r.n {
+			w := r.seg.at(r.pos)
+			r.pos += w.size
 			r.before.n++
-			r.before.bytes += size
-			*e = Entry{Sequence: s.recs[i].seq, self: e, a: r.a, offset: offset, upTo: r.before, size: size, resetN: r.resetN}
-			d.Redelivered = offset < r.reached
-			d.Partition, d.Offset = r.a.p.name, r.a.text(offset)
+			r.before.bytes += w.size
+			d, e := &all[i].delivery, &all[i].entry
+			*e = Entry{Sequence: w.seq(), self: e, a: r.a, offset: r.offset, upTo: r.before, size: w.size, resetN: r.resetN}
+			s.cut.message(&d.Message, w)
+			d.Published = time.Unix(0, w.published())
+			d.Redelivered = r.offset < r.reached
+			d.Partition, d.Offset = r.a.p.name, r.a.text(r.offset)
 			d.Lease, d.Raw = &r.a.lease, e
 			ds[i] = d
+			r.offset++
 			i++
 		}
 	}
-	clear(s.recs)
-	s.recs, s.runs = s.recs[:0], s.runs[:0]
+	clear(s.runs)
+	s.runs, s.collected = s.runs[:0], 0
 	return ds
 }
 
-// copy copies a record's message.
-func (s *stream) copy(d *messaging.Delivery, r *record) {
-	d.ID, d.Key, d.Subject, d.Published = r.id, r.key, r.subject, r.published
-	d.Body = s.cut.bytes.cut(len(r.body), sharedBytes)
-	copy(d.Body, r.body)
-	if len(r.headers) > 0 {
-		d.Headers = s.cut.headers.cut(len(r.headers), sharedHeaders)
-		copy(d.Headers, r.headers)
+// message copies the message of w.
+func (c *cutter) message(m *messaging.Message, w written) {
+	payload, l := w.parse()
+	text := c.copy(payload[:l.body])
+	m.ID, m.Key, m.Subject = l.id.of(text), l.key.of(text), l.subject.of(text)
+	m.Headers = c.headersOf(payload, text, l)
+	m.Body = c.bytes.cut(len(payload)-l.body, sharedBytes)
+	copy(m.Body, payload[l.body:])
+}
+
+// record copies w as it was published.
+func (c *cutter) record(w written) *record {
+	payload, l := w.parse()
+	text := c.copy(payload)
+	r := &c.records.cut(1, sharedRecords)[0]
+	r.id, r.key, r.subject = l.id.of(text), l.key.of(text), l.subject.of(text)
+	r.headers = c.headersOf(payload, text, l)
+	r.body = text[l.body:]
+	r.seq, r.published = w.seq(), time.Unix(0, w.published())
+	return r
+}
+
+// headersOf returns the headers of a payload, of which text is a copy.
+func (c *cutter) headersOf(payload []byte, text string, l layout) messaging.Headers {
+	if l.headers == 0 {
+		return nil
 	}
+	headers := c.headers.cut(l.headers, sharedHeaders)
+	at := l.headersAt
+	for i := range headers {
+		key := field(payload, at)
+		value := field(payload, key.to)
+		headers[i] = messaging.Header{Key: key.of(text), Value: value.of(text)}
+		at = value.to
+	}
+	return headers
+}
+
+// copy returns a copy of b.
+func (c *cutter) copy(b []byte) string {
+	text := c.room(len(b))
+	start := text.Len()
+	text.Write(b)
+	return text.String()[start:]
 }

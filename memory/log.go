@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -25,6 +26,7 @@ type log struct {
 
 	groups  map[string]*group
 	readers []*stream // those without a group
+	opened  uint64    // subscribers, ever
 
 	retention
 	touched []*partition // by the append under way
@@ -129,17 +131,21 @@ var errDeleted = fmt.Errorf("channel was deleted: %w", messaging.ErrNotFound)
 // retained returns what the log holds, by seq. The channel's mutex is held.
 func (l *log) retained() []*record {
 	var recs []*record
+	var texts cutter
 	for _, p := range l.parts {
 		first := p.first.Load()
 		for _, g := range p.segments {
-			for i, r := range g.recs {
-				if r != nil && g.base+int64(i) >= first {
-					recs = append(recs, r)
+			offset := g.base
+			for pos := 0; pos < g.used; offset++ {
+				w := g.at(pos)
+				if offset >= first {
+					recs = append(recs, texts.record(w))
 				}
+				pos += w.size
 			}
 		}
 	}
-	slices.SortFunc(recs, func(a, b *record) int { return int(int64(a.seq - b.seq)) })
+	slices.SortFunc(recs, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
 	return recs
 }
 

@@ -16,6 +16,7 @@ import (
 func (s *stream) install(a *assignment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	a.place = len(s.assigned)
 	s.assigned = append(s.assigned, a)
 	a.p.watch(s)
 	if s.err != nil {
@@ -71,14 +72,19 @@ func (s *stream) retire(a *assignment) {
 
 // drop removes a from assigned, and from the windows.
 func (s *stream) drop(a *assignment) {
-	if i := slices.Index(s.assigned, a); i >= 0 {
-		s.assigned = slices.Delete(s.assigned, i, i+1)
-		a.p.unwatch(s)
-		s.bytes -= a.sent.bytes - a.settled.bytes
-		a.sent = a.settled
-		a.seg = nil
-		s.rouse()
+	if a.place < 0 {
+		return
 	}
+	last := len(s.assigned) - 1
+	s.assigned[a.place] = s.assigned[last]
+	s.assigned[a.place].place = a.place
+	s.assigned[last] = nil
+	s.assigned = s.assigned[:last]
+	a.place = -1
+	a.p.unwatch(s)
+	s.bytes -= a.sent.bytes - a.settled.bytes
+	a.sent, a.seg = a.settled, nil
+	s.rouse()
 }
 
 // tellStale tells s what it lost while it was frozen.
@@ -224,6 +230,9 @@ func (s *stream) alone(p *partition, from int64) *assignment {
 	c := new(cursor)
 	c.committed.Store(from)
 	a := newAssignment(s, p, c)
+	if p.parent == nil {
+		return a
+	}
 	for _, other := range s.assigned {
 		if other.p == p.parent {
 			a.parent = other
@@ -269,6 +278,6 @@ func (s *stream) unread() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.assigned) > 0 {
-		s.drop(s.assigned[0])
+		s.drop(s.assigned[len(s.assigned)-1])
 	}
 }

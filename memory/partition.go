@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -9,93 +8,65 @@ import (
 	"time"
 )
 
-const (
-	// segmentRecords makes a segment 2 KiB.
-	segmentRecords = 252
-
-	// segmentBytes is when a segment is full although it has room for more:
-	// memory is given back by the segment.
-	segmentBytes = 256 << 10
-)
-
-// segment is a run of a partition's records, and what retention removes at
-// once. Records are written once, before the partition's end moves past them,
-// so that readers need no lock.
-type segment struct {
-	base   int64
-	next   atomic.Pointer[segment] // nil for the last one, and when removed
-	bytes  int
-	latest int64 // the highest nano of Published from the partition's begin to the end of the segment
-	recs   [segmentRecords]*record
-}
-
-// at returns the record at an offset below the partition's end, or nil where
-// it is not in g.
-func (g *segment) at(offset int64) *record {
-	if i := offset - g.base; i >= 0 && i < segmentRecords {
-		return g.recs[i]
-	}
-	return nil
-}
-
-// partition is an ordered part of a log. The channel's mutex guards writing;
-// readers look at first and end.
+// partition is an ordered part of a log. The channel's mutex guards what has
+// none of its own; readers look at the atomics.
 type partition struct {
-	index int
-	name  string
-	depth int // how many splits led to it
-
-	first  atomic.Int64 // below it everything was removed
-	end    atomic.Int64 // the next record's offset
+	index  int
+	name   string
+	first  atomic.Int64 // what lies below was removed
+	end    atomic.Int64 // offset of the next record
 	closed atomic.Bool  // split: end is final
 
-	parent   *partition    // it was split from
-	children [2]*partition // it was split into
-	tail     *segment
-	n        int // records in tail
+	depth    int           // how many splits led to it
+	parent   *partition    // it was split from; nil for none
+	children [2]*partition // it was split into; nil before
 
-	counted int64        // the segments before it are spent
+	counted int64        // the segments before it are spent, see retention
 	due     atomic.Int64 // a group that commits it may make the next one spent
 	touched bool         // by the append under way
 
 	mu       sync.Mutex // after all others
-	segments []*segment // oldest first
+	segments []*segment // the oldest first
 	watchers atomic.Pointer[[]*stream]
 }
 
-// append adds a record.
+// append adds a record. It reports whether that began a new segment.
 func (p *partition) append(r *record) (sealed bool) {
 	end := p.end.Load()
-	if p.tail == nil || p.n == segmentRecords || p.tail.bytes >= segmentBytes {
-		sealed = p.tail != nil
-		p.grow(end)
+	g := p.tail()
+	if size := r.size(); g == nil || len(g.data)-g.used < size {
+		sealed = g != nil
+		g = p.grow(end, size)
 	}
-	g := p.tail
-	g.recs[p.n] = r
-	p.n++
-	g.bytes += r.size()
-	g.latest = max(g.latest, nano(r.published))
+	g.add(r)
 	p.end.Store(end + 1)
 	return sealed
 }
 
-// grow begins a new segment.
-func (p *partition) grow(base int64) {
-	g := &segment{base: base}
-	if p.tail != nil {
-		g.latest = p.tail.latest
-		p.tail.next.Store(g)
-	} else {
-		g.latest = math.MinInt64
+// tail is the segment that is written to, nil before the first record. Only
+// the writer adds segments, and nobody removes the last one.
+func (p *partition) tail() *segment {
+	if len(p.segments) == 0 {
+		return nil
 	}
-	p.tail, p.n = g, 0
+	return p.segments[len(p.segments)-1]
+}
+
+// grow begins a new segment, for a record of that size.
+func (p *partition) grow(base int64, size int) *segment {
+	last := p.tail()
+	g := newSegment(base, size, last)
+	if last != nil {
+		last.next.Store(g)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.segments = append(p.segments, g)
+	return g
 }
 
-// find returns the segment of an offset, or nil where it was removed or is
-// not there yet.
+// find returns the segment that has an offset, or nil where that was removed
+// or nothing is there yet. An offset at the end is in the last segment.
 func (p *partition) find(offset int64) *segment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,54 +77,47 @@ func (p *partition) find(offset int64) *segment {
 	return p.segments[i-1]
 }
 
-// since returns the offset of the first retained record that was published
-// at t or later, or the end. The channel's mutex is held. Published may go
-// back where the clock did: nothing from t on lies before the result.
+// since returns the offset of the first retained record that was published at
+// t or later, or the end. Published goes back where the clock did: no record
+// from t on lies before the result, and older ones may lie behind it.
 func (p *partition) since(t time.Time) int64 {
-	from := nano(t)
-	p.mu.Lock()
+	from, end := nano(t), p.end.Load()
 	i := sort.Search(len(p.segments), func(i int) bool { return p.segments[i].latest >= from })
-	segments := p.segments[i:]
-	p.mu.Unlock()
-	first, end := p.first.Load(), p.end.Load()
-	if len(segments) == 0 {
+	if i == len(p.segments) {
 		return end
 	}
-	// Where a removed record was later than all of the first segment, nothing
-	// in it may be: the records from there on are older extras.
-	g := segments[0]
-	for i, r := range g.recs {
-		if r == nil {
+	// What made this segment the first may have been removed since, and then
+	// none of it is that late: it is returned as a whole.
+	g := p.segments[i]
+	first := max(p.first.Load(), g.base)
+	pos := g.skip(first)
+	for offset := first; offset < end; offset++ {
+		w := g.at(pos)
+		if w.size == 0 {
 			break
 		}
-		if offset := g.base + int64(i); offset >= first && nano(r.published) >= from {
+		if w.published() >= from {
 			return offset
 		}
+		pos += w.size
 	}
-	return max(first, g.base)
+	return first
 }
 
-// remove drops the oldest segment, which is not the last.
-func (p *partition) removeOldest() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	g := p.segments[0]
-	p.first.Store(max(p.first.Load(), p.segments[1].base))
-	// A reader that still has it must not hold all that follows.
-	g.next.Store(nil)
-	p.segments[0] = nil
-	p.segments = p.segments[1:]
-}
-
-// trim removes what lies before an offset.
+// trim removes what lies before an offset: at once for readers, and from
+// memory by whole segments.
 func (p *partition) trim(before int64) {
 	p.first.Store(max(p.first.Load(), before))
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for len(p.segments) > 1 && p.segments[1].base <= before {
-		p.removeOldest()
+		p.segments[0].next.Store(nil) // whoever still reads it must not hold all that follows
+		p.segments[0] = nil
+		p.segments = p.segments[1:]
 	}
 }
 
-// watch adds s to those that append wakes.
+// watch adds s to those who are woken when something is appended.
 func (p *partition) watch(s *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,7 +125,7 @@ func (p *partition) watch(s *stream) {
 	p.watchers.Store(&watchers)
 }
 
-// unwatch removes s once.
+// unwatch takes s back.
 func (p *partition) unwatch(s *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,25 +141,4 @@ func (p *partition) wake() {
 	for _, s := range *p.watchers.Load() {
 		s.rouse()
 	}
-}
-
-// nano is t in nanoseconds since 1970, or the nearest that can be said.
-func nano(t time.Time) int64 {
-	switch s := t.Unix(); {
-	case s <= math.MinInt64/int64(time.Second):
-		return math.MinInt64
-	case s >= math.MaxInt64/int64(time.Second):
-		return math.MaxInt64
-	}
-	return t.UnixNano()
-}
-
-// size is what a record counts against windows and retention: its id, key,
-// subject, headers and body.
-func (r *record) size() int {
-	n := len(r.id) + len(r.key) + len(r.subject) + len(r.body)
-	for i := range r.headers {
-		n += len(r.headers[i].Key) + len(r.headers[i].Value)
-	}
-	return n
 }

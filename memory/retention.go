@@ -42,8 +42,8 @@ func (l *log) count(p *partition) {
 			p.due.Store(next.base)
 			return
 		}
-		l.bytes += g.bytes
-		l.spent.push(spent{p, next.base, g.bytes})
+		l.bytes += g.used
+		l.spent.push(spent{p, next.base, g.used})
 		p.counted = next.base
 		g = next
 	}

@@ -41,9 +41,9 @@ type stream struct {
 	lapse    *time.Timer   // when the broker notices that it is frozen
 
 	// Of the Receive under way.
-	recs []*record
-	runs []run
-	cut  cutter
+	runs      []run
+	collected int
+	cut       cutter
 }
 
 var _ messaging.StreamSubscriber = (*stream)(nil)
@@ -59,6 +59,8 @@ func (c *channel) openStream(_ context.Context, o *options) (*stream, error) {
 	}
 	s := newStream(c.log, o)
 	c.mu.Lock()
+	c.log.opened++
+	s.id = c.log.opened
 	if c.removed {
 		err = errDeleted
 	} else if o.group == "" {
@@ -129,7 +131,7 @@ func (s *stream) receive(ctx context.Context, max int) ([]*messaging.Delivery, e
 			return nil, err
 		}
 		wait, err := s.take(max)
-		if err == nil && len(s.recs) > 0 {
+		if err == nil && s.collected > 0 {
 			return s.deliver(), nil
 		}
 		// Whoever has something for it from now on wakes it, so what came
@@ -216,7 +218,7 @@ func (s *stream) take(max int) (wait time.Duration, err error) {
 	n := len(s.assigned)
 	for i := range n {
 		at := (s.turn + i) % n
-		before := len(s.recs)
+		before := s.collected
 		if err = s.assigned[at].collect(max - before); err != nil && before > 0 {
 			s.turn = at // what it collected first comes first
 			return 0, nil
@@ -224,13 +226,13 @@ func (s *stream) take(max int) (wait time.Duration, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if len(s.recs) == max {
+		if s.collected == max {
 			s.turn = at + 1
 			return 0, nil
 		}
 	}
 	s.turn++
-	if len(s.recs) == 0 && s.bounded {
+	if s.collected == 0 && s.bounded {
 		return s.untilEnd()
 	}
 	return forever, nil
