@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"strconv"
@@ -80,12 +81,22 @@ type open struct {
 	channel string // "" is the run's
 	ordered bool   // a queue that promises OrderedByKey
 	params  url.Values
-	consume bool // Consume will drive it
+	consume bool          // Consume will drive it
+	hold    time.Duration // 0 is the target's
 }
 
 func (r *run) begin(role Role, o *open) (*url.URL, Session) {
 	if o.channel == "" {
 		o.channel = r.channel
+	}
+	if o.hold == 0 || r.target.Hold == 0 {
+		o.hold = r.target.Hold
+	} else {
+		o.params = maps.Clone(o.params)
+		if o.params == nil {
+			o.params = url.Values{}
+		}
+		o.params.Set("hold", o.hold.String())
 	}
 	u, err := r.target.address(o.channel, o.ordered, o.params)
 	if err != nil {
@@ -93,7 +104,7 @@ func (r *run) begin(role Role, o *open) (*url.URL, Session) {
 	}
 	return u, Session{
 		Role: role, Channel: o.channel, Consume: o.consume, Group: o.params.Get("group"), Subject: o.params.Get("subject"),
-		Start: o.params.Get("start"), End: o.params.Get("end"), Only: o.params.Get("partition"),
+		Start: o.params.Get("start"), End: o.params.Get("end"), Only: o.params.Get("partition"), Hold: o.hold,
 	}
 }
 
@@ -254,6 +265,17 @@ func (r *run) fault(name string) (end func(hit int)) {
 	call := r.call()
 	r.add(Event{Kind: Fault, Phase: Invoke, Call: call, Text: name})
 	return func(hit int) { r.add(Event{Kind: Fault, Phase: OK, Call: call, Text: name, Max: hit}) }
+}
+
+// inject switches on one of the target's Faults until heal is called, and
+// records it.
+func (r *run) inject(name string) (heal func()) {
+	end := r.fault(name)
+	stop, err := r.target.Faults[name](r.ctx)
+	if err != nil {
+		r.fail("fault %s: %w", name, err)
+	}
+	return func() { end(stop()) }
 }
 
 // crash ends a subscriber as a killed process would.

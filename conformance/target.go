@@ -42,6 +42,11 @@ type Target struct {
 	// with its reason. Everything else is claimed. Core rules cannot be here.
 	Unclaimed map[string]string
 
+	// Hold is how long a queue's subscriber keeps what is unsettled where its
+	// URL says nothing: then hold= in the URL changes it. 0 is that there is no
+	// such bound, and no such parameter.
+	Hold time.Duration
+
 	// Unroutable says what Publish returns for a subject that no subscription
 	// matches: true for an error, false for nil.
 	Unroutable bool

@@ -12,7 +12,7 @@ import (
 // newChannel makes the channel that o opens first.
 func newChannel(b *Backend, o *options) *channel {
 	seed := cmp.Or(o.seed, rand.Uint64())
-	c := &channel{b: b, name: o.name, made: *o, seed: seed, chaos: newChaos(b.Chaos, seed), recent: newRecent(o.dedup)}
+	c := &channel{b: b, name: o.name, made: *o, seed: seed, chaos: newChaos(b, seed), recent: newRecent(o.dedup)}
 	if o.kind != "queue" {
 		c.log = newLog(c)
 	}

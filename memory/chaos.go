@@ -42,20 +42,41 @@ func (c *Chaos) fields() iter.Seq2[string, float64] {
 	}
 }
 
+// SetChaos replaces the faults that the field Chaos began with, in channels
+// that exist, too, and returns how often one happened since the last SetChaos.
+// Unlike the field it may be set at any time: a test switches faults on, works
+// under them, and switches them off with the zero value to see what is left.
+func (b *Backend) SetChaos(c Chaos) (hit int) {
+	b.chaos.Store(&c)
+	return int(b.chaosHit.Swap(0))
+}
+
 // chaos makes the decisions of one channel from its seed.
 type chaos struct {
-	Chaos
+	b   *Backend
 	mu  sync.Mutex
 	rng *rand.Rand
 }
 
-func newChaos(c Chaos, seed uint64) *chaos {
-	return &chaos{Chaos: c, rng: rand.New(rand.NewPCG(seed, 'c'))}
+func newChaos(b *Backend, seed uint64) *chaos {
+	return &chaos{b: b, rng: rand.New(rand.NewPCG(seed, 'c'))}
 }
 
-// roll says yes with probability p.
+// now returns the faults that are switched on.
+func (c *chaos) now() *Chaos {
+	if set := c.b.chaos.Load(); set != nil {
+		return set
+	}
+	return &c.b.Chaos
+}
+
+// roll says with probability p that a fault happens.
 func (c *chaos) roll(p float64) bool {
-	return p > 0 && c.float() < p
+	if p <= 0 || c.float() >= p {
+		return false
+	}
+	c.b.chaosHit.Add(1)
+	return true
 }
 
 // float returns a number in [0, 1).

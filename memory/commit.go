@@ -21,7 +21,7 @@ func (s *stream) Commit(ctx context.Context, ds ...*messaging.Delivery) error {
 	batch := s.each(ds, (*assignment).commit)
 	s.rouse()
 	s.unlock()
-	if chaos := s.l.c.chaos; chaos.roll(chaos.LostReply) {
+	if chaos := s.l.c.chaos; chaos.roll(chaos.now().LostReply) {
 		batch = loseReplies(batch, len(ds))
 	}
 	if batch != nil {

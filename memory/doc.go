@@ -103,7 +103,7 @@
 // There is nothing to operate. Tests have hooks: [Backend.Delete],
 // [Backend.Pause], [Backend.Crash], [Backend.Freeze], [Backend.StepClock] and,
 // for streams, [Backend.Trim], [Backend.AddPartitions] and [Backend.Split]; and
-// [Chaos], faults that happen by chance, the same for the same seed. The
-// Logger hears the seeds of new channels where they are random, rebalances and
-// lost leases.
+// [Chaos], faults that happen by chance, the same for the same seed, which
+// [Backend.SetChaos] switches on and off. The Logger hears the seeds of new
+// channels where they are random, rebalances and lost leases.
 package memory

@@ -83,7 +83,8 @@ type Backend struct {
 	// logged.
 	Seed uint64
 
-	// Chaos are faults, for tests. The zero value is none.
+	// Chaos are faults, for tests. The zero value is none. SetChaos changes
+	// them later.
 	Chaos Chaos
 
 	// Logger hears rebalances and lost leases. Nil is silent.
@@ -92,7 +93,9 @@ type Backend struct {
 	mu       sync.Mutex
 	channels map[string]*channel
 	gate     gate
-	skew     atomic.Int64 // what StepClock moved the wall clock by
+	skew     atomic.Int64          // what StepClock moved the wall clock by
+	chaos    atomic.Pointer[Chaos] // of SetChaos, or nil
+	chaosHit atomic.Int64          // faults that happened
 }
 
 var (

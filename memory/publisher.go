@@ -110,7 +110,7 @@ func (p *publisher) store(ctx context.Context, recs []*record) error {
 		return err
 	}
 	chaos := p.c.chaos
-	if !chaos.roll(chaos.LostReply) {
+	if !chaos.roll(chaos.now().LostReply) {
 		return nil
 	}
 	if !p.retry {
@@ -123,7 +123,7 @@ func (p *publisher) store(ctx context.Context, recs []*record) error {
 		if err := p.again(ctx); err != nil {
 			return fmt.Errorf("%w: %w", messaging.ErrUncertain, err)
 		}
-		if !chaos.roll(chaos.LostReply) {
+		if !chaos.roll(chaos.now().LostReply) {
 			return nil
 		}
 	}

@@ -42,7 +42,7 @@ func (s *subscription) admit(m item) {
 	chaos := s.c.chaos
 	switch {
 	case s.order == messaging.Unordered:
-		if chaos.roll(chaos.Reorder) {
+		if chaos.roll(chaos.now().Reorder) {
 			s.later.add(s.clock()+time.Duration(chaos.float()*float64(time.Second)), later{item: m})
 			s.arm()
 			return

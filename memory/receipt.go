@@ -77,7 +77,7 @@ func (w *waiter) hand(n int) []parcel {
 		r.q, r.at, r.item = w.q, at, s.next()
 		p.delivery.Attempt, p.delivery.Redelivered = s.attempt(&r.item)
 		push(&w.q.held, r)
-		if chaos := s.c.chaos; chaos.roll(chaos.Expire) {
+		if chaos := s.c.chaos; chaos.roll(chaos.now().Expire) {
 			s.later.add(at+time.Duration(chaos.float()*float64(w.q.lease)), later{expire: r})
 		}
 	}

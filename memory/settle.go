@@ -112,7 +112,7 @@ func (q *queue) failed(v verb, ds []*messaging.Delivery, err error) error {
 // settleAll settles each of ds and returns what failed, or nil.
 func (q *queue) settleAll(v verb, delay time.Duration, ds []*messaging.Delivery) *messaging.BatchError {
 	chaos := q.s.c.chaos
-	replyLost := chaos.roll(chaos.LostReply)
+	replyLost := chaos.roll(chaos.now().LostReply)
 	due := time.Duration(0)
 	if delay > 0 {
 		due = q.s.clock() + delay

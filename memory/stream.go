@@ -266,16 +266,16 @@ func (s *stream) unlock() {
 func (s *stream) deliver() []*messaging.Delivery {
 	chaos := s.l.c.chaos
 	var moved []*assignment
-	if s.g != nil && chaos.Move > 0 {
+	if move := chaos.now().Move; s.g != nil && move > 0 {
 		for _, r := range s.runs {
-			if chaos.roll(chaos.Move) {
+			if chaos.roll(move) {
 				moved = append(moved, r.a)
 			}
 		}
 	}
 	ds := s.fill()
 	for _, a := range moved {
-		s.g.disturb(a, chaos.roll(0.5))
+		s.g.disturb(a, chaos.float() < 0.5)
 	}
 	return ds
 }

@@ -77,7 +77,7 @@ func (s *subscription) publish(recs []*record) *waiter {
 			continue
 		}
 		m := item{rec: r}
-		if s.order == messaging.Unordered && s.c.chaos.roll(s.c.chaos.Duplicate) {
+		if s.order == messaging.Unordered && s.c.chaos.roll(s.c.chaos.now().Duplicate) {
 			m.twin = true
 			s.pair(r.seq)
 			s.admit(m)
