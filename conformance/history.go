@@ -60,6 +60,16 @@ type Session struct {
 	Consume                 bool // messaging.Consume, or a mutant of it, drives it
 }
 
+// Consumption is the options of a Consume.
+type Consumption struct {
+	Concurrency int
+	Order       string // as messaging.Order prints it; the session's where the options say none
+	Once        bool   // AtMostOnce
+	MaxAttempts int
+	DeadLetter  bool
+	Grace       time.Duration
+}
+
 // Role says what a session is.
 type Role string
 
@@ -151,7 +161,8 @@ const (
 	Grace       Code = "grace"
 	Canceled    Code = "canceled"
 	Deadline    Code = "deadline"
-	Panicked    Code = "panic" // the call panicked
-	Hung        Code = "hung"  // the call did not end
+	Rejected    Code = "rejected" // a handler's error that was wrapped by messaging.Reject
+	Panicked    Code = "panic"    // the call panicked
+	Hung        Code = "hung"     // the call did not end
 	Other       Code = "other"
 )

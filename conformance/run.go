@@ -103,7 +103,7 @@ func (r *run) begin(role Role, o *open) (*url.URL, Session) {
 		r.fail("the target's URL of %q: %w", o.channel, err)
 	}
 	return u, Session{
-		Role: role, Channel: o.channel, Consume: o.consume, Group: o.params.Get("group"), Subject: o.params.Get("subject"),
+		Role: role, Channel: o.channel, Group: o.params.Get("group"), Subject: o.params.Get("subject"),
 		Start: o.params.Get("start"), End: o.params.Get("end"), Only: o.params.Get("partition"), Hold: o.hold,
 	}
 }
@@ -308,83 +308,6 @@ func (r *run) freeze(s *subscriber) (thaw func()) {
 	return func() {
 		r.add(Event{Kind: Thaw, Session: s.n})
 		f()
-	}
-}
-
-// consuming is a Consume that runs, recorded: its handlers, its end, and what
-// its context's end was.
-type consuming struct {
-	r    *run
-	n    int
-	stop context.CancelFunc
-	done chan struct{}
-	err  error
-}
-
-// consumes starts Consume on s with a handler whose starts and ends are
-// recorded.
-func (r *run) consumes(s messaging.Subscriber, h messaging.Handler, o *messaging.ConsumeOptions) *consuming {
-	n := 0
-	switch s := s.(type) {
-	case *queue:
-		n = s.n
-	case *stream:
-		n = s.n
-	}
-	ctx, cancel := context.WithCancel(r.ctx)
-	c := &consuming{r: r, n: n, stop: cancel, done: make(chan struct{})}
-	r.wg.Go(func() {
-		defer close(c.done)
-		c.err = guarded(func() error { return r.consume(ctx, s, r.recorded(n, h), o) })
-		r.add(Event{Kind: Drained, Session: n, Code: codeOf(c.err), Text: textOf(c.err)})
-	})
-	return c
-}
-
-// recorded wraps h so that its starts and ends are in the history.
-func (r *run) recorded(session int, h messaging.Handler) messaging.Handler {
-	return func(ctx context.Context, d *messaging.Delivery) (err error) {
-		r.recorder.mu.Lock()
-		n := r.deliveries[d]
-		message := 0
-		if n > 0 {
-			message, _ = r.identify(d.Message)
-		}
-		e := Event{Kind: Start, Session: session, Delivery: n, Message: message, Partition: d.Partition, Offset: string(d.Offset), Attempt: d.Attempt}
-		r.addLocked(e)
-		r.recorder.mu.Unlock()
-		ended := false
-		defer func() {
-			e.Kind, e.Phase, e.Code, e.Text = End, OK, codeOf(err), textOf(err)
-			switch {
-			case !ended:
-				e.Phase, e.Code = Fail, Panicked
-			case ctx.Err() != nil:
-				e.Phase, e.Text = Info, textOf(context.Cause(ctx))
-				e.Code = codeOf(context.Cause(ctx))
-			case err != nil:
-				e.Phase = Fail
-			}
-			r.add(e)
-		}()
-		err = h(ctx, d)
-		ended = true
-		return err
-	}
-}
-
-// end ends the Consume's context and waits for it to return, for at most
-// bound.
-func (c *consuming) end(bound time.Duration) error {
-	c.r.add(Event{Kind: Stop, Session: c.n})
-	c.stop()
-	t := time.NewTimer(bound)
-	defer t.Stop()
-	select {
-	case <-c.done:
-		return c.err
-	case <-t.C:
-		panic(failure{err: fmt.Errorf("%w: Consume %v after its context ended", errHung, bound), hung: true})
 	}
 }
 
