@@ -57,7 +57,8 @@ type Session struct {
 	Hold                    time.Duration // 0 where the target has none
 	MaxDelay                time.Duration
 	Attempts, ExactAttempts bool
-	Consume                 bool // messaging.Consume, or a mutant of it, drives it
+
+	Consume *Consumption // what drives it is messaging.Consume, or a mutant of it; nil: it is not
 }
 
 // Consumption is the options of a Consume.
