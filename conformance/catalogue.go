@@ -1,17 +1,56 @@
 package conformance
 
-import "slices"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // catalogue returns all rules, by id. It is made anew each time: nothing here
 // is shared or global.
 func catalogue() []*Rule {
-	return slices.Concat(
+	return joined(slices.Concat(
 		publishRules(),
 		queueRules(),
 		streamRules(),
 		consumeRules(),
 		lifecycleRules(),
-	)
+	))
+}
+
+// joined makes one rule of those with one id: some judge a backend and
+// Consume over it, by different histories.
+func joined(rules []*Rule) []*Rule {
+	byID := map[string]*Rule{}
+	var all []*Rule
+	for _, r := range rules {
+		first := byID[r.ID]
+		if first == nil {
+			byID[r.ID] = r
+			all = append(all, r)
+			continue
+		}
+		first.join(r)
+	}
+	slices.SortStableFunc(all, func(a, b *Rule) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+func (r *Rule) join(o *Rule) {
+	r.Sentence += " " + o.Sentence
+	r.Flavour |= o.Flavour
+	for fault, needs := range o.Cells {
+		if r.Cells[fault] == nil {
+			r.Cells[fault] = needs
+			continue
+		}
+		maps.Copy(r.Cells[fault], needs)
+	}
+	one, two := r.check, o.check
+	r.check = func(v *View, f *Finding) {
+		one(v, f)
+		two(v, f)
+	}
 }
 
 // scenarios returns all scenarios, in the order in which they run.
