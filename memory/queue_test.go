@@ -48,7 +48,7 @@ func TestNackComesAgainAfterItsDelay(t *testing.T) {
 				nothing(t, sub, delay-1)
 			}
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		receive(t, sub, 1)
 	})
 }
@@ -73,7 +73,7 @@ func TestCrashComesAgainWhenTheLeaseEnds(t *testing.T) {
 			t.Error(err)
 		}
 		nothing(t, other, 30*time.Second-1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		for _, d := range receive(t, other, 3) {
 			if d.Attempt != 2 || !d.Redelivered {
 				t.Errorf("attempt %d, redelivered %v", d.Attempt, d.Redelivered)
@@ -91,7 +91,7 @@ func TestHoldEndsTheLease(t *testing.T) {
 		if lost(d) {
 			t.Fatal("lost before hold=")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if !lost(d) {
 			t.Fatal("not lost after hold=")
@@ -125,7 +125,7 @@ func TestOrderByKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			nothing(t, sub, time.Hour-1)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			if err := sub.Release(t.Context(), receive(t, sub, 1)...); err != nil {
 				t.Fatal(err)
 			}
