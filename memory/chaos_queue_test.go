@@ -98,8 +98,9 @@ func TestChaosExpire(t *testing.T) {
 			t.Errorf("lost after %v", took)
 		}
 		wantAt(t, sub.Ack(t.Context(), ds[0]), messaging.ErrLost)
-		b.Chaos.Expire = 0
-		sub.(*queue).s.c.chaos.Expire = 0
+		if hit := b.SetChaos(Chaos{}); hit != 1 {
+			t.Errorf("%d faults happened, want 1", hit)
+		}
 		other := receive(t, sub, 1)[0] // its place in the window is free
 		if other.ID == ds[0].ID {
 			t.Fatalf("delivered again after %v, before its lease was over", time.Since(start))

@@ -284,8 +284,7 @@ func TestUncertainSettleMayBeRepeated(t *testing.T) {
 				if verb != "ack" {
 					receive(t, sub, 1)
 				}
-				chaos := sub.(*queue).s.c.chaos
-				chaos.LostReply = 1
+				b.SetChaos(Chaos{LostReply: 1})
 				uncertain := messaging.ErrUncertain
 				err := settle(t.Context(), ds[0], ds[1], nil)
 				wantAt(t, err, uncertain, uncertain, errNil)
@@ -299,7 +298,7 @@ func TestUncertainSettleMayBeRepeated(t *testing.T) {
 					}()
 				}
 				wantAt(t, settle(t.Context(), ds[1]), uncertain)
-				chaos.LostReply = 0
+				b.SetChaos(Chaos{})
 				if other != verb {
 					wantAt(t, settles(sub)[other](t.Context(), ds[1]), messaging.ErrLost)
 				}
