@@ -90,7 +90,7 @@ func (c *Claims) check(f Flavour) error {
 		}
 	}
 	if c.Most < 0 {
-		return fmt.Errorf("Most is %d", c.Most)
+		return fmt.Errorf("negative Most %d", c.Most)
 	}
 	return nil
 }
