@@ -7,68 +7,76 @@ import (
 // History is what happened in one run of a scenario: everything that a rule
 // may look at. It is data only, so that it can be saved and checked again.
 type History struct {
-	Target   string // Target.Name
-	Scenario string
-	Fault    string // "none", or the fault's id in guarantees: F1 to F16
-	Seed     uint64
-	Timing   Timing
-	Started  time.Time // wall clock at offset 0 of the events
-	Virtual  bool
+	Target   string    `json:"target,omitzero"` // Target.Name
+	Flavour  Flavour   `json:"flavour,omitzero"`
+	Scenario string    `json:"scenario,omitzero"`
+	Fault    string    `json:"fault,omitzero"` // "none", or the fault's id in guarantees: F1 to F16
+	Seed     uint64    `json:"seed,omitzero"`
+	Timing   Timing    `json:"timing,omitzero"`
+	Started  time.Time `json:"started,omitzero"` // wall clock at offset 0 of the events
+	Virtual  bool      `json:"virtual,omitzero"`
 
-	Messages []Message // by Event.Message - 1
-	Sessions []Session // by Event.Session - 1
-	Events   []Event   // in the order in which they were recorded
+	Messages []Message `json:"-"` // by Event.Message - 1
+	Sessions []Session `json:"-"` // by Event.Session - 1
+	Events   []Event   `json:"-"` // in the order in which they were recorded
 
 	// Overflow says that events are missing. It makes every rule inconclusive.
-	Overflow bool
+	Overflow bool `json:"overflow,omitzero"`
 
 	// Stalled is the longest time for which the harness itself did not run.
-	Stalled time.Duration
+	Stalled time.Duration `json:"stalled,omitzero"`
+
+	// Failure is why the scenario did not come to its end. "" is that it did.
+	// FailureCode is Hung, Panicked or Nonsense where the target is to blame,
+	// which breaks every rule of the scenario.
+	Failure     string `json:"failure,omitzero"`
+	FailureCode Code   `json:"failureCode,omitzero"`
 
 	// Facts are what the scenario found out beside its events, by name, such as
 	// how many goroutines were left.
-	Facts map[string]int64
+	Facts map[string]int64 `json:"facts,omitzero"`
 }
 
 // Message is one message that the suite published, or tried to.
 type Message struct {
-	Producer int    // session of the publisher, 0 for a scenario's first ones
-	Counter  int    // from 1, in the order of the producer's calls
-	Channel  string // of the publisher
-	ID       string // as the caller set it; "" when it left it to Publish
-	Key      string
-	Subject  string
-	Size     int // of body and headers
+	Producer int    `json:"producer,omitzero"` // session of the publisher, 0 for a scenario's first ones
+	Counter  int    `json:"counter,omitzero"`  // from 1, in the order of the producer's calls
+	Channel  string `json:"channel,omitzero"`  // of the publisher
+	ID       string `json:"id,omitzero"`       // as the caller set it; "" when it left it to Publish
+	Key      string `json:"key,omitzero"`
+	Subject  string `json:"subject,omitzero"`
+	Size     int    `json:"size,omitzero"` // of body and headers
 }
 
 // Session is a publisher or a subscriber, from open to close or crash. A
 // second open is a second session.
 type Session struct {
-	Role                    Role
-	Channel                 string
-	Group                   string
-	Subject                 string        // pattern
-	Start                   string        // as in the URL
-	End                     string        // as in the URL
-	Only                    string        // partition= of the URL
-	Order                   string        // as messaging.Order prints it
-	Window                  int           // Capabilities.Window
-	Lease                   time.Duration // Capabilities.Lease
-	Hold                    time.Duration // 0 where the target has none
-	MaxDelay                time.Duration
-	Attempts, ExactAttempts bool
+	Role          Role          `json:"role,omitzero"`
+	Channel       string        `json:"channel,omitzero"`
+	Group         string        `json:"group,omitzero"`
+	Subject       string        `json:"subject,omitzero"` // pattern
+	Start         string        `json:"start,omitzero"`   // as in the URL
+	End           string        `json:"end,omitzero"`     // as in the URL
+	Only          string        `json:"only,omitzero"`    // partition= of the URL
+	Order         string        `json:"order,omitzero"`   // as messaging.Order prints it
+	Window        int           `json:"window,omitzero"`  // Capabilities.Window
+	Lease         time.Duration `json:"lease,omitzero"`   // Capabilities.Lease
+	Hold          time.Duration `json:"hold,omitzero"`    // 0 where the target has none
+	MaxDelay      time.Duration `json:"maxDelay,omitzero"`
+	Attempts      bool          `json:"attempts,omitzero"`
+	ExactAttempts bool          `json:"exactAttempts,omitzero"`
 
-	Consume *Consumption // what drives it is messaging.Consume, or a mutant of it; nil: it is not
+	Consume *Consumption `json:"consume,omitzero"` // what drives it is messaging.Consume, or a mutant of it; nil: it is not
 }
 
 // Consumption is the options of a Consume.
 type Consumption struct {
-	Concurrency int
-	Order       string // as messaging.Order prints it; the session's where the options say none
-	Once        bool   // AtMostOnce
-	MaxAttempts int
-	DeadLetter  bool
-	Grace       time.Duration
+	Concurrency int           `json:"concurrency,omitzero"`
+	Order       string        `json:"order,omitzero"` // as messaging.Order prints it; the session's where the options say none
+	Once        bool          `json:"once,omitzero"`  // AtMostOnce
+	MaxAttempts int           `json:"maxAttempts,omitzero"`
+	DeadLetter  bool          `json:"deadLetter,omitzero"`
+	Grace       time.Duration `json:"grace,omitzero"`
 }
 
 // Role says what a session is.
@@ -83,29 +91,29 @@ const (
 // Event is one thing that happened. Calls have two: an invoke and, with the
 // same Call, an ok, fail or info for each place.
 type Event struct {
-	At      time.Duration // since History.Started, monotonic
-	Kind    Kind
-	Phase   Phase
-	Call    int // joins the events of one call; 0 for what is no call
-	Session int // whose; 0 for the suite's own
-	Place   int // of an argument or result in its call
-	Message int // 1 + index in History.Messages; 0 for none, or one that nobody published
+	At      time.Duration `json:"at,omitzero"` // since History.Started, monotonic
+	Kind    Kind          `json:"kind,omitzero"`
+	Phase   Phase         `json:"phase,omitzero"`
+	Call    int           `json:"call,omitzero"`    // joins the events of one call; 0 for what is no call
+	Session int           `json:"session,omitzero"` // whose; 0 for the suite's own
+	Place   int           `json:"place,omitzero"`   // of an argument or result in its call
+	Message int           `json:"message,omitzero"` // 1 + index in History.Messages; 0 for none, or one that nobody published
 
 	// Of deliveries, and of what refers to one.
-	Delivery    int // a number for each delivery, from 1
-	Lease       int // a number for each *Lease, from 1; 0 for nil
-	Partition   string
-	Offset      string
-	Attempt     int
-	Redelivered bool
-	Published   time.Time
-	ID          string // as it was delivered
-	Diff        string // what differs from the message as it was published; "" is nothing
+	Delivery    int       `json:"delivery,omitzero"` // a number for each delivery, from 1
+	Lease       int       `json:"lease,omitzero"`    // a number for each *Lease, from 1; 0 for nil
+	Partition   string    `json:"partition,omitzero"`
+	Offset      string    `json:"offset,omitzero"`
+	Attempt     int       `json:"attempt,omitzero"`
+	Redelivered bool      `json:"redelivered,omitzero"`
+	Published   time.Time `json:"published,omitzero"`
+	ID          string    `json:"id,omitzero"`   // as it was delivered
+	Diff        string    `json:"diff,omitzero"` // what differs from the message as it was published; "" is nothing
 
-	Max   int           // of Receive; on its ok, how many came
-	Delay time.Duration // of Nack
-	Code  Code          // of an error
-	Text  string        // of an error, a fault, a note
+	Max   int           `json:"max,omitzero"`   // of Receive; on its ok, how many came
+	Delay time.Duration `json:"delay,omitzero"` // of Nack
+	Code  Code          `json:"code,omitzero"`  // of an error
+	Text  string        `json:"text,omitzero"`  // of an error, a fault, a note
 }
 
 // Kind is what happened.
@@ -165,5 +173,6 @@ const (
 	Rejected    Code = "rejected" // a handler's error that was wrapped by messaging.Reject
 	Panicked    Code = "panic"    // the call panicked
 	Hung        Code = "hung"     // the call did not end
+	Nonsense    Code = "nonsense" // it returned what no call may return, such as nothing and no error
 	Other       Code = "other"
 )

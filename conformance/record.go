@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -21,10 +23,13 @@ type recorder struct {
 	mu         sync.Mutex
 	h          *History
 	limit      int
+	tag        string // marks what is of this run, and of no earlier one
+	sealed     bool   // what is recorded from now on is dropped
 	calls      int
+	delivered  int
 	deliveries map[*messaging.Delivery]int
 	leases     map[*messaging.Lease]*watched
-	byValue    map[string]int // "producer/counter" to Event.Message
+	byValue    map[string]int // first line of the body, or id, to Event.Message
 	published  []messaging.Message
 	watching   sync.WaitGroup
 	stop       chan struct{} // ends the watches of leases
@@ -32,9 +37,25 @@ type recorder struct {
 
 func newRecorder(h *History, limit int) *recorder {
 	return &recorder{
-		h: h, limit: limit, stop: make(chan struct{}),
+		h: h, limit: limit, tag: strings.ToLower(rand.Text()[:8]),
 		deliveries: map[*messaging.Delivery]int{}, leases: map[*messaging.Lease]*watched{}, byValue: map[string]int{},
 	}
+}
+
+// begin says that the recording begins now. It is called where the run is, so
+// that what it makes is of the same bubble.
+func (r *recorder) begin(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.h.Started, r.stop = now, make(chan struct{})
+}
+
+// seal makes the history final: a run that is abandoned may go on, but
+// records nothing more.
+func (r *recorder) seal() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sealed = true
 }
 
 // close ends what watches leases.
@@ -51,6 +72,9 @@ func (r *recorder) add(es ...Event) {
 }
 
 func (r *recorder) addLocked(es ...Event) {
+	if r.sealed {
+		return
+	}
 	at := time.Since(r.h.Started)
 	for i := range es {
 		if len(r.h.Events) >= r.limit {
@@ -74,12 +98,15 @@ func (r *recorder) call() int {
 func (r *recorder) session(s Session) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.sealed {
+		return 0
+	}
 	r.h.Sessions = append(r.h.Sessions, s)
 	return len(r.h.Sessions)
 }
 
-// value is what a message of the suite carries in the first line of its body,
-// and, where that is empty, in its id.
+// value names a message, in texts. After the run's tag it is the first line
+// of the message's body and, where that is empty, its id.
 func value(producer, counter int) string { return fmt.Sprintf("%d/%d", producer, counter) }
 
 // register makes m, which the suite is about to publish, known, and returns
@@ -87,11 +114,19 @@ func value(producer, counter int) string { return fmt.Sprintf("%d/%d", producer,
 func (r *recorder) register(info Message, m messaging.Message) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.sealed {
+		return 0
+	}
 	info.ID, info.Key, info.Subject, info.Size = m.ID, m.Key, m.Subject, sizeOf(m)
 	r.h.Messages = append(r.h.Messages, info)
 	r.published = append(r.published, m)
 	n := len(r.h.Messages)
-	r.byValue[value(info.Producer, info.Counter)] = n
+	if line := firstLine(m.Body); line != "" {
+		r.byValue[line] = n
+	}
+	if m.ID != "" {
+		r.byValue[m.ID] = n
+	}
 	return n
 }
 
@@ -106,8 +141,7 @@ func sizeOf(m messaging.Message) int {
 // identify returns the number of the message that m is, by the value in its
 // body or its id, or 0, and what differs from how it was published.
 func (r *recorder) identify(m messaging.Message) (int, string) {
-	line, _, _ := bytes.Cut(m.Body, []byte("\n"))
-	n := r.byValue[string(line)]
+	n := r.byValue[firstLine(m.Body)]
 	if n == 0 {
 		id, _, _ := strings.Cut(m.ID, " ")
 		n = r.byValue[id]
@@ -116,6 +150,11 @@ func (r *recorder) identify(m messaging.Message) (int, string) {
 		return 0, "no such message was published"
 	}
 	return n, difference(r.published[n-1], m)
+}
+
+func firstLine(body []byte) string {
+	line, _, _ := bytes.Cut(body, []byte("\n"))
+	return string(line)
 }
 
 // difference says how got differs from want, "" for not at all. An id that
@@ -157,7 +196,7 @@ func codeOf(err error) Code {
 		// The most telling first: an uncertain outcome wraps its cause.
 		{messaging.ErrUncertain, Uncertain}, {messaging.ErrLost, LostError}, {messaging.ErrClosed, Closed},
 		{messaging.ErrNotFound, NotFound}, {messaging.ErrTooLarge, TooLarge}, {messaging.ErrTrimmed, Trimmed},
-		{messaging.ErrGrace, Grace}, {errPanicked, Panicked}, {errHung, Hung}, {errors.ErrUnsupported, Unsupported}, {io.EOF, EOF},
+		{messaging.ErrGrace, Grace}, {errPanicked, Panicked}, {errHung, Hung}, {errNonsense, Nonsense}, {errors.ErrUnsupported, Unsupported}, {io.EOF, EOF},
 		{context.DeadlineExceeded, Deadline}, {context.Canceled, Canceled},
 	} {
 		if errors.Is(err, c.err) {
@@ -172,7 +211,7 @@ func phaseOf(err error) Phase {
 	switch {
 	case err == nil:
 		return OK
-	case errors.Is(err, messaging.ErrUncertain), errors.Is(err, errHung), errors.Is(err, errPanicked):
+	case errors.Is(err, messaging.ErrUncertain), errors.Is(err, errHung), errors.Is(err, errPanicked), errors.Is(err, errNonsense):
 		return Info
 	}
 	return Fail
@@ -181,6 +220,7 @@ func phaseOf(err error) Phase {
 var (
 	errPanicked = errors.New("conformance: the call panicked")
 	errHung     = errors.New("conformance: the call did not end in time")
+	errNonsense = errors.New("conformance: the call returned what no call may")
 )
 
 // guarded calls f and turns a panic of it into an error.
@@ -194,11 +234,16 @@ func guarded(f func() error) (err error) {
 }
 
 // textOf returns an error's text, shortened.
-func textOf(err error) string {
+func textOf(err error) (text string) {
 	if err == nil {
 		return ""
 	}
-	return clip(err.Error(), 300)
+	defer func() {
+		if p := recover(); p != nil {
+			text = "an error whose text panics"
+		}
+	}()
+	return clip(cmp.Or(err.Error(), "an error without a text"), 300)
 }
 
 func clip(s string, n int) string {

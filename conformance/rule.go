@@ -13,6 +13,7 @@ type Rule struct {
 	Flavour    Flavour
 	Core       bool // it cannot be left unclaimed
 	BestEffort bool // it reports a rate and does not fail
+	Timed      bool // it compares times: a process that did not run makes it inconclusive
 
 	// Cells are the faults under which it is judged, with the evidence that
 	// held needs there, by name. On real brokers thresholds above Options.Most
@@ -36,11 +37,12 @@ const (
 	Held          Verdict = "held"
 	NotApplicable Verdict = "not applicable"
 	NotClaimed    Verdict = "not claimed"
+	Deviation     Verdict = "emulator deviation" // known, and observed
 	Inconclusive  Verdict = "inconclusive"
 	Violated      Verdict = "violated"
 )
 
-var verdicts = []Verdict{Held, NotApplicable, NotClaimed, Inconclusive, Violated}
+var verdicts = []Verdict{Held, NotApplicable, NotClaimed, Deviation, Inconclusive, Violated}
 
 // worse returns the worse of two verdicts.
 func worse(a, b Verdict) Verdict {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/url"
+	"reflect"
 	"strconv"
 	"sync"
 	"time"
@@ -39,7 +40,8 @@ const (
 // hung or panicked.
 type run struct {
 	*recorder
-	ctx     context.Context // ends when the run has taken too long
+	ctx     context.Context // ends when the run has taken too long, or failed
+	stop    context.CancelCauseFunc
 	target  *Target
 	options *Options
 	timing  Timing
@@ -50,7 +52,7 @@ type run struct {
 
 	mu    sync.Mutex
 	opens []interface{ Close() error } // to be closed at the end
-	wg    sync.WaitGroup
+	wg    crew
 }
 
 // ConsumeFunc is messaging.Consume, or a mutant of it.
@@ -120,11 +122,13 @@ func opening[T interface{ Close() error }](r *run, s Session, f func(ctx context
 	err := guarded(func() (err error) { t, err = f(ctx); return err })
 	n := 0
 	if err == nil {
-		if any(t) == nil {
-			r.fail("open returned nil and no error")
+		if isNil(t) {
+			panic(failure{err: fmt.Errorf("%w: open returned nil and no error", errNonsense)})
 		}
 		if fill != nil {
-			fill(&s, t)
+			if err := guarded(func() error { fill(&s, t); return nil }); err != nil {
+				panic(failure{err: err})
+			}
 		}
 		n = r.session(s)
 		r.mu.Lock()
@@ -133,6 +137,15 @@ func opening[T interface{ Close() error }](r *run, s Session, f func(ctx context
 	}
 	r.add(Event{Kind: Open, Phase: phaseOf(err), Call: call, Session: n, Code: codeOf(err), Text: textOf(err)})
 	return t, n, err
+}
+
+// isNil says whether v is nil, or an interface that holds a nil pointer.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 // publisher opens a publisher.
@@ -189,7 +202,7 @@ type shape struct {
 // message makes a message for p and returns its number.
 func (r *run) message(p *publisher, rng *rand.Rand, s shape) int {
 	counter := int(p.counter.Add(1))
-	v := value(p.n, counter)
+	v := r.tag + "/" + value(p.n, counter)
 	m := messaging.Message{Body: []byte(v + "\n")}
 	if s.ids {
 		m.ID = v
@@ -281,7 +294,7 @@ func (r *run) inject(name string) (heal func()) {
 // crash ends a subscriber as a killed process would.
 func (r *run) crash(s *subscriber) {
 	r.add(Event{Kind: Crash, Session: s.n})
-	if err := r.target.Crash(unwrap(s.inner)); err != nil {
+	if err := guarded(func() error { return r.target.Crash(unwrap(s.inner)) }); err != nil {
 		r.fail("crash: %w", err)
 	}
 }
@@ -301,7 +314,8 @@ func unwrap(s messaging.Subscriber) messaging.Subscriber {
 // freeze stops a subscriber until thaw.
 func (r *run) freeze(s *subscriber) (thaw func()) {
 	r.add(Event{Kind: Freeze, Session: s.n})
-	f, err := r.target.Freeze(unwrap(s.inner))
+	var f func()
+	err := guarded(func() (err error) { f, err = r.target.Freeze(unwrap(s.inner)); return err })
 	if err != nil {
 		r.fail("freeze: %w", err)
 	}

@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -63,13 +65,18 @@ func (s *subscriber) Receive(ctx context.Context, max int) (ds []*messaging.Deli
 	call := s.r.call()
 	s.r.add(Event{Kind: Receive, Phase: Invoke, Call: call, Session: s.n, Max: max})
 	err = guarded(func() (err error) { ds, err = s.inner.Receive(ctx, max); return err })
-	s.r.received(s.n, call, ds, err)
-	return ds, err
+	return s.r.received(s.n, call, ds, err)
 }
 
-func (r *recorder) received(session, call int, ds []*messaging.Delivery, err error) {
+// received records what a Receive returned, and returns what of it a caller
+// can use: deliveries that are not nil, or an error.
+func (r *recorder) received(session, call int, ds []*messaging.Delivery, err error) ([]*messaging.Delivery, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err == nil && len(ds) == 0 {
+		// A loop around it would spin.
+		err = fmt.Errorf("%w: no deliveries and no error", errNonsense)
+	}
 	// A Receive that fails has no effect: what was arriving serves the next.
 	phase := OK
 	if err != nil {
@@ -82,13 +89,22 @@ func (r *recorder) received(session, call int, ds []*messaging.Delivery, err err
 			continue
 		}
 		n, diff := r.identify(d.Message)
-		r.deliveries[d] = len(r.deliveries) + 1
+		r.delivered++
+		r.deliveries[d] = r.delivered
 		r.addLocked(Event{
 			Kind: Deliver, Phase: OK, Call: call, Session: session, Place: i, Message: n, Diff: diff,
 			Delivery: r.deliveries[d], Lease: r.lease(session, d.Lease), ID: d.ID,
 			Partition: d.Partition, Offset: string(d.Offset), Attempt: d.Attempt, Redelivered: d.Redelivered, Published: d.Published,
 		})
 	}
+	if err != nil {
+		return nil, err
+	}
+	ds = slices.DeleteFunc(slices.Clone(ds), func(d *messaging.Delivery) bool { return d == nil })
+	if len(ds) == 0 {
+		return nil, fmt.Errorf("%w: only nil deliveries", errNonsense)
+	}
+	return ds, nil
 }
 
 // watched is a lease and, while something that it holds is unsettled, the

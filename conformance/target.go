@@ -47,6 +47,11 @@ type Target struct {
 	// such bound, and no such parameter.
 	Hold time.Duration
 
+	// Deviations are the rules that an emulator breaks and the broker which it
+	// emulates keeps, by id, each with what it does and in which version. A
+	// violation is expected then, and its absence is inconclusive.
+	Deviations map[string]string
+
 	// Unroutable says what Publish returns for a subject that no subscription
 	// matches: true for an error, false for nil.
 	Unroutable bool
@@ -98,30 +103,30 @@ type Hooks struct {
 // Timing is how long a target may take. The zero value means the defaults.
 type Timing struct {
 	// Operation bounds a call that needs no waiting. 0 means 5 s.
-	Operation time.Duration
+	Operation time.Duration `json:"operation,omitzero"`
 
 	// Redelivery bounds how long after its lease ended a message comes again.
 	// 0 means 3 s. Where there is no lease, it counts from the crash.
-	Redelivery time.Duration
+	Redelivery time.Duration `json:"redelivery,omitzero"`
 
 	// Reconnect bounds how long after a fault was healed everything works
 	// again. 0 means 10 s.
-	Reconnect time.Duration
+	Reconnect time.Duration `json:"reconnect,omitzero"`
 
 	// Session is how long the broker takes to notice a dead member of a
 	// stream's group. 0 means the subscriber's lease.
-	Session time.Duration
+	Session time.Duration `json:"session,omitzero"`
 
 	// Handover bounds a move of a partition in order. 0 means 10 s.
-	Handover time.Duration
+	Handover time.Duration `json:"handover,omitzero"`
 
 	// Quiet is how long nothing more must arrive before a queue counts as
 	// empty. 0 means the lease and a second.
-	Quiet time.Duration
+	Quiet time.Duration `json:"quiet,omitzero"`
 
 	// ClockSkew is by how much the broker's clock and ours may differ. 0 means
 	// 1 s.
-	ClockSkew time.Duration
+	ClockSkew time.Duration `json:"clockSkew,omitzero"`
 }
 
 func (t Timing) withDefaults() Timing {

@@ -119,14 +119,28 @@ func newView(h *History) *View {
 	for i := range v.Invokes {
 		v.Invokes[i] = -1
 	}
-	ofLease := map[int][]int{}
+	j := joins{View: v, ofLease: map[int][]int{}, open: map[argument]int{}}
 	for i := range h.Events {
-		v.join(i, &h.Events[i], ofLease)
+		j.join(i, &h.Events[i])
 	}
 	return v
 }
 
-func (v *View) join(i int, e *Event, ofLease map[int][]int) {
+// joins is what is needed while a view is made.
+type joins struct {
+	*View
+	ofLease map[int][]int    // deliveries
+	open    map[argument]int // calls that have not ended: places in Publications or Settles
+}
+
+// argument is one argument of a call.
+type argument struct {
+	kind        Kind
+	call, place int
+	of          int // message or delivery
+}
+
+func (v *joins) join(i int, e *Event) {
 	if e.Call > 0 && e.Call <= len(v.Invokes) {
 		if e.Phase == Invoke {
 			if v.Invokes[e.Call-1] < 0 {
@@ -159,13 +173,13 @@ func (v *View) join(i int, e *Event, ofLease map[int][]int) {
 		}
 		v.OfSession[e.Session-1] = append(v.OfSession[e.Session-1], e.Delivery-1)
 		if e.Lease > 0 {
-			ofLease[e.Lease] = append(ofLease[e.Lease], e.Delivery-1)
+			v.ofLease[e.Lease] = append(v.ofLease[e.Lease], e.Delivery-1)
 		}
 	case Ack, Nack, Release, Commit:
 		if d == nil || d.Event < 0 {
 			return
 		}
-		d.joinSettle(i, e)
+		v.joinSettle(d, i, e)
 		if e.Kind == Commit {
 			key := cursorKey{v.Group(d), e.Partition}
 			if high, ok := v.Committed[key]; !ok || high.Compare(messaging.Offset(e.Offset)) < 0 {
@@ -181,45 +195,55 @@ func (v *View) join(i int, e *Event, ofLease map[int][]int) {
 			d.Ends = append(d.Ends, i)
 		}
 	case Ending, Lost:
-		for _, n := range ofLease[e.Lease] {
-			switch d := &v.Deliveries[n]; {
-			case e.Kind == Lost && d.Lost < 0:
-				d.Lost = i
-			case e.Kind == Ending && d.Ending < 0:
-				d.Ending = i
-			}
-		}
+		v.joinLease(i, e)
 	}
 }
 
-func (v *View) joinPublish(i int, e *Event) {
+// joinLease tells a lease's deliveries of its end. Those that come after the
+// event are not told, and each is told once.
+func (v *joins) joinLease(i int, e *Event) {
+	of := v.ofLease[e.Lease]
+	for k := len(of) - 1; k >= 0; k-- {
+		at := &v.Deliveries[of[k]].Ending
+		if e.Kind == Lost {
+			at = &v.Deliveries[of[k]].Lost
+		}
+		if *at >= 0 {
+			return // and so are all before it
+		}
+		*at = i
+	}
+}
+
+func (v *joins) joinPublish(i int, e *Event) {
 	if e.Message < 1 || e.Message > len(v.Messages) {
 		return
 	}
 	ps := &v.Publications[e.Message-1]
+	key := argument{Publish, e.Call, e.Place, e.Message}
 	if e.Phase == Invoke {
+		v.open[key] = len(*ps)
 		*ps = append(*ps, Publication{Invoke: i, Outcome: -1, Session: e.Session, Phase: Info, Code: Hung})
 		return
 	}
-	for k := len(*ps) - 1; k >= 0; k-- {
-		if p := &(*ps)[k]; v.Events[p.Invoke].Call == e.Call && p.Outcome < 0 {
-			p.Outcome, p.Phase, p.Code = i, e.Phase, e.Code
-			return
-		}
+	if k, ok := v.open[key]; ok {
+		p := &(*ps)[k]
+		p.Outcome, p.Phase, p.Code = i, e.Phase, e.Code
+		delete(v.open, key)
 	}
 }
 
-func (d *Delivery) joinSettle(i int, e *Event) {
+func (v *joins) joinSettle(d *Delivery, i int, e *Event) {
+	key := argument{e.Kind, e.Call, e.Place, e.Delivery}
 	if e.Phase == Invoke {
+		v.open[key] = len(d.Settles)
 		d.Settles = append(d.Settles, Settle{Kind: e.Kind, Invoke: i, Outcome: -1, Phase: Info, Code: Hung})
 		return
 	}
-	for k := len(d.Settles) - 1; k >= 0; k-- {
-		// The places of one call that settle one delivery twice end in order.
-		if s := &d.Settles[k]; s.Kind == e.Kind && s.Outcome < 0 && (k == 0 || d.Settles[k-1].Outcome >= 0 || d.Settles[k-1].Kind != e.Kind) {
-			s.Outcome, s.Phase, s.Code = i, e.Phase, e.Code
-			return
-		}
+	if k, ok := v.open[key]; ok {
+		s := &d.Settles[k]
+		s.Outcome, s.Phase, s.Code = i, e.Phase, e.Code
+		delete(v.open, key)
 	}
 }
 

@@ -105,7 +105,7 @@ func (b *Backend) check() error {
 	var errs []error
 	expect := func(ok bool, field string, value any, want string) {
 		if !ok {
-			errs = append(errs, fmt.Errorf("Backend.%s is %v: want %s", field, value, want))
+			errs = append(errs, fmt.Errorf("field %s of the Backend is %v: want %s", field, value, want))
 		}
 	}
 	const span = "0 or a duration of 1ms or more"
