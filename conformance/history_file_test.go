@@ -148,7 +148,7 @@ func TestBadHistories(t *testing.T) {
 		}
 		return strings.Replace(good, old, new, 1)
 	}
-	bomb := zipped(strings.Repeat(" ", 64<<20))
+	bomb := zipped(strings.Repeat(" ", 4<<20))
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":             {"", "empty"},
 		"binary":            {"\x00\x01\x02", "not the header"},

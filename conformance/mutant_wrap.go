@@ -118,3 +118,48 @@ func (q *queueWrap) Close() error {
 	}
 	return q.QueueSubscriber.Close()
 }
+
+// streamWrap is a stream's subscriber around another one, in which what is set
+// is done instead.
+type streamWrap struct {
+	messaging.StreamSubscriber
+	receive func(ctx context.Context, max int) ([]*messaging.Delivery, error)
+	release func(ctx context.Context, ds []*messaging.Delivery) error
+	commit  func(ctx context.Context, ds []*messaging.Delivery) error
+	close   func() error
+}
+
+// Unwrap returns the inner one, for hooks.
+func (s *streamWrap) Unwrap() messaging.Subscriber { return s.StreamSubscriber }
+
+// Receive implements messaging.Subscriber.
+func (s *streamWrap) Receive(ctx context.Context, max int) ([]*messaging.Delivery, error) {
+	if s.receive != nil {
+		return s.receive(ctx, max)
+	}
+	return s.StreamSubscriber.Receive(ctx, max)
+}
+
+// Release implements messaging.Subscriber.
+func (s *streamWrap) Release(ctx context.Context, ds ...*messaging.Delivery) error {
+	if s.release != nil {
+		return s.release(ctx, ds)
+	}
+	return s.StreamSubscriber.Release(ctx, ds...)
+}
+
+// Commit implements messaging.StreamSubscriber.
+func (s *streamWrap) Commit(ctx context.Context, ds ...*messaging.Delivery) error {
+	if s.commit != nil {
+		return s.commit(ctx, ds)
+	}
+	return s.StreamSubscriber.Commit(ctx, ds...)
+}
+
+// Close implements messaging.Subscriber.
+func (s *streamWrap) Close() error {
+	if s.close != nil {
+		return s.close()
+	}
+	return s.StreamSubscriber.Close()
+}

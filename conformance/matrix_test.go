@@ -1,0 +1,208 @@
+package conformance_test
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fa5182d2/messaging/conformance"
+)
+
+var (
+	seeds  = flag.Int("seeds", 3, "how many seeds the honest and the odd targets are judged with")
+	matrix = flag.Bool("matrix", false, "judge each mutant by all rules, and print which others kill it")
+)
+
+// flavours are those of f.
+func flavours(f conformance.Flavour) []conformance.Flavour {
+	return slices.DeleteFunc([]conformance.Flavour{conformance.ForQueue, conformance.ForStream}, func(one conformance.Flavour) bool { return one&f == 0 })
+}
+
+func flavourName(f conformance.Flavour) string {
+	return map[conformance.Flavour]string{conformance.ForQueue: "queue", conformance.ForStream: "stream"}[f]
+}
+
+// lines gathers a table from subtests that run at once.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lines) add(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, fmt.Sprintf(format, args...))
+}
+
+func (l *lines) table() string {
+	slices.Sort(l.text)
+	return strings.Join(l.text, "\n")
+}
+
+// TestMutants proves the suite: each mutant is killed by the rule that is
+// meant for it.
+func TestMutants(t *testing.T) {
+	var kills lines
+	start := time.Now()
+	t.Run("killed", func(t *testing.T) {
+		for _, m := range conformance.Mutants() {
+			t.Run(m.Name, func(t *testing.T) {
+				t.Parallel()
+				for _, f := range flavours(m.Flavour) {
+					kill(t, m, f, &kills)
+				}
+			})
+		}
+	})
+	t.Logf("%d mutants in %v\n%s", len(conformance.Mutants()), time.Since(start).Round(time.Millisecond), kills.table())
+}
+
+func kill(t *testing.T, m conformance.Mutant, f conformance.Flavour, kills *lines) {
+	o := &conformance.Options{Seed: 1, Consume: m.Consume, Rules: []string{m.Breaks}}
+	if *matrix {
+		o.Rules = nil
+	}
+	start := time.Now()
+	r, err := conformance.Run(t.Context(), f, mutated(m), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	if v := r.Row(m.Breaks); v != conformance.Violated {
+		t.Errorf("%s (%s) should be killed by %s, which says: %s%s", m.Name, m.About, m.Breaks, v, reasons(r, m.Breaks))
+	}
+	var others []string
+	for _, rule := range conformance.Rules(f) {
+		if rule.ID != m.Breaks && r.Row(rule.ID) == conformance.Violated {
+			others = append(others, rule.ID)
+		}
+	}
+	kills.add("%-4s %-6s %-42s %-9s %6.2fs %s", m.Breaks, flavourName(f), m.Name, r.Row(m.Breaks), took.Seconds(), strings.Join(others, " "))
+}
+
+// mutated makes the honest target, broken.
+func mutated(m conformance.Mutant) func() *conformance.Target {
+	return func() *conformance.Target {
+		target := newMemory()
+		if m.Target != nil {
+			m.Target(target)
+		}
+		return target
+	}
+}
+
+// reasons are what the cells of a rule say.
+func reasons(r *conformance.Report, rule string) string {
+	var b strings.Builder
+	for _, c := range r.Cells {
+		if c.Rule == rule {
+			fmt.Fprintf(&b, "\n  %s: %s: counted %v of %v: %s", c.Fault, c.Verdict, c.Evidence, c.Needs, strings.Join(c.Reasons, "; "))
+			for _, v := range c.Violations {
+				fmt.Fprintf(&b, "\n    %s (%s, seed %d)\n      %s", v.Text, v.Scenario, v.Seed, strings.Join(v.Excerpt, "\n      "))
+				break
+			}
+		}
+	}
+	return b.String()
+}
+
+// TestHonest judges memory, and what is odd and honest, with several seeds. A
+// cell that is not held needs a reason that the target gave.
+func TestHonest(t *testing.T) {
+	honest := conformance.Control{Name: "memory", Flavour: conformance.ForBoth, Target: func(*conformance.Target) {}}
+	var times lines
+	t.Run("held", func(t *testing.T) {
+		for _, c := range append([]conformance.Control{honest}, conformance.Controls()...) {
+			for _, f := range flavours(c.Flavour) {
+				for seed := range uint64(*seeds) {
+					t.Run(fmt.Sprintf("%s/%s/%d", c.Name, flavourName(f), seed+1), func(t *testing.T) {
+						t.Parallel()
+						start := time.Now()
+						exonerate(t, c, f, seed+1)
+						times.add("%-20s %-6s seed %2d %6.2fs", c.Name, flavourName(f), seed+1, time.Since(start).Seconds())
+					})
+				}
+			}
+		}
+	})
+	t.Logf("\n%s", times.table())
+}
+
+func exonerate(t *testing.T, c conformance.Control, f conformance.Flavour, seed uint64) {
+	odd := func() *conformance.Target {
+		target := newMemory()
+		c.Target(target)
+		return target
+	}
+	r, err := conformance.Run(t.Context(), f, odd, &conformance.Options{Seed: seed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := odd().Unclaimed
+	for _, cell := range r.Cells {
+		switch {
+		case cell.Verdict == conformance.Held:
+		case cell.Verdict == conformance.NotApplicable:
+		case slices.Contains(conformance.HalfReached, cell.Rule) && len(cell.Evidence) == 0:
+		case cell.Verdict == conformance.NotClaimed && claims[cell.Rule] != "":
+		default:
+			t.Errorf("%s is %s under %s%s", cell.Rule, cell.Verdict, cell.Fault, reasons(r, cell.Rule))
+		}
+	}
+}
+
+// TestCatalogue checks that each rule of the contract exists and has a
+// mutant, but those of the lists below.
+func TestCatalogue(t *testing.T) {
+	var ids []string
+	for kind, n := range map[string]int{"P": 12, "Q": 19, "S": 18, "L": 10} {
+		for i := range n {
+			switch id := fmt.Sprintf("%s%02d", kind, i+1); id {
+			case "P08":
+				ids = append(ids, "P08a", "P08b")
+			default:
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids)
+	rules := map[string]bool{}
+	for _, r := range conformance.Rules(conformance.ForBoth) {
+		if rules[r.ID] || !slices.Contains(ids, r.ID) {
+			t.Errorf("%s is there twice, or is no rule of the contract", r.ID)
+		}
+		rules[r.ID] = true
+	}
+	compare(t, "rule", ids, rules, missingRules)
+
+	broken, names := map[string]bool{}, map[string]bool{}
+	for _, m := range conformance.Mutants() {
+		if names[m.Name] || m.About == "" || (m.Target == nil) == (m.Consume == nil) || m.Flavour == 0 {
+			t.Errorf("the mutant %q is there twice, or has no About or Flavour, or not one of Target and Consume", m.Name)
+		}
+		names[m.Name], broken[m.Breaks] = true, true
+	}
+	compare(t, "mutant", ids, broken, missingMutants)
+}
+
+func compare(t *testing.T, what string, ids []string, have map[string]bool, missing []string) {
+	for _, id := range ids {
+		switch listed := slices.Contains(missing, id); {
+		case have[id] && listed:
+			t.Errorf("%s has a %s now: take it from the list in missing_test.go", id, what)
+		case !have[id] && !listed:
+			t.Errorf("%s has no %s", id, what)
+		case listed:
+			t.Logf("%s has no %s yet", id, what)
+		}
+	}
+	for id := range have {
+		if !slices.Contains(ids, id) {
+			t.Errorf("there is a %s for %q, which is no rule of the contract", what, id)
+		}
+	}
+}
