@@ -141,6 +141,27 @@ func TestConsumeRepeatsOnlyThePublishWhileTheDeadLettersFail(t *testing.T) {
 	})
 }
 
+func TestConsumeWhatWaitsForTheDeadLettersHoldsUpNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.arrive(messages(100)...)
+		dead := &letters{}
+		dead.fails.Store(1 << 30)
+		h := func(_ context.Context, d *messaging.Delivery) error {
+			if len(d.ID) < 3 {
+				return messaging.Reject(errBroken)
+			}
+			return nil
+		}
+		c := consume(t, q, h, &messaging.ConsumeOptions{Concurrency: 2, DeadLetter: dead})
+		time.Sleep(time.Minute)
+		equal(t, "acknowledged behind 99 that wait", q.done("ack"), []string{"100"})
+		if err := c.end(); !errors.Is(err, messaging.ErrGrace) {
+			t.Errorf("Consume: %v, want ErrGrace", err)
+		}
+	})
+}
+
 func TestConsumeGivesBackWhatCouldNotBeDeadLetteredInGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, s := range []messaging.Subscriber{newQueue(), newStream()} {

@@ -127,10 +127,13 @@ func (c *consumer) demand() int {
 		return 0
 	case c.stream != nil:
 		return streamBatch
-	case c.opts.Semantics == AtMostOnce:
-		return c.opts.Concurrency - c.running - c.all.waits
 	}
-	return 2*c.opts.Concurrency - c.running - c.all.waits
+	// What waits for the dead letters is not counted: it needs no slot.
+	demand := c.opts.Concurrency - c.running - c.all.runnable.len() - len(c.all.parked)
+	if c.opts.Semantics != AtMostOnce {
+		demand += c.opts.Concurrency
+	}
+	return demand
 }
 
 // wake gets a goroutine for what is to be done next, unless one is on its

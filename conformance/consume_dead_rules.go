@@ -9,7 +9,6 @@ type copyOf struct {
 // checkDeadLetterExact counts the failures of each message in its group before
 // its dead letter, and what comes after it.
 func checkDeadLetterExact(v *View, f *Finding) {
-	exact := v.Fault == "none"
 	failures, rejected := map[copyOf][]int{}, map[copyOf]bool{}
 	attempts := map[copyOf]int{} // as the broker counted the last one
 	buried := map[copyOf]int{}
@@ -23,7 +22,7 @@ func checkDeadLetterExact(v *View, f *Finding) {
 		if s.Consume == nil || s.Role != RoleQueue || !s.Consume.DeadLetter {
 			continue
 		}
-		most := s.Consume.MaxAttempts
+		most, exact := s.Consume.MaxAttempts, v.Fault == "none" && s.ExactAttempts
 		switch {
 		case e.Kind == Start:
 			attempts[key] = max(attempts[key], e.Attempt)

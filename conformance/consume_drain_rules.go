@@ -14,7 +14,7 @@ func consumeDrainRules() []*Rule {
 		{
 			ID: "L04", Name: "DrainDeadline", Flavour: ForBoth, Core: true,
 			Sentence: "When Grace is over, handlers are cancelled and Consume returns within a second; what was given back untouched is not a failed attempt where the broker can tell.",
-			Cells:    map[string]Evidence{"F11": {"cut handlers": 20, "abandoned": 3, "given back untouched": 50}},
+			Cells:    map[string]Evidence{"F11": {"cut handlers": 20, "abandoned": 3}},
 			check:    checkDrainDeadline,
 		},
 	}
@@ -148,6 +148,22 @@ func checkDrainDeadline(v *View, f *Finding) {
 		}
 	}
 	checkUntouched(v, f)
+	checkNacks(v, f)
+}
+
+// checkNacks looks for deliveries that were given back as failed and had not
+// failed.
+func checkNacks(v *View, f *Finding) {
+	failed := map[int]bool{}
+	for i := range v.Events {
+		e := &v.Events[i]
+		switch {
+		case e.Kind == End && e.Phase == Fail:
+			failed[e.Delivery] = true
+		case e.Kind == Nack && e.Phase == Invoke && e.Session >= 1 && e.Session <= len(v.Sessions) && v.Sessions[e.Session-1].Consume != nil && !failed[e.Delivery]:
+			f.violate([]int{i}, "Consume gave a message back as failed that had not failed")
+		}
+	}
 }
 
 // checkUntouched compares the attempts of what was given back without having

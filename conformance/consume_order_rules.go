@@ -14,13 +14,13 @@ func consumeOrderRules() []*Rule {
 		{
 			ID: "S14", Name: "KeySerial", Flavour: ForBoth,
 			Sentence: "OrderedByKey runs one handler of a key at a time, in order, also across back-off; an order that is stricter than claimed is ErrUnsupported.",
-			Cells:    map[string]Evidence{"none": {"of one key, in order": 2300, "stricter refused": 0}, "F10": {"of one key, in order": 1000}},
+			Cells:    map[string]Evidence{"none": {"of one key, in order": 2300}, "F10": {"of one key, in order": 1000}},
 			check:    checkKeySerial,
 		},
 		{
 			ID: "S08", Name: "ExclusiveOwner", Flavour: ForStream,
 			Sentence: "Without faults the handlers of one partition never overlap in a group, where they are shorter than the bound of a hand-over.",
-			Cells:    map[string]Evidence{"F10": {"handled, one owner": 2000, "moved": 20}},
+			Cells:    map[string]Evidence{"F10": {"handled, one owner": 2000, "moved": 10}},
 			check:    checkOneOwnerHandles,
 		},
 		{
@@ -38,7 +38,7 @@ func consumeOrderRules() []*Rule {
 		{
 			ID: "S17", Name: "HandOver", Flavour: ForStream,
 			Sentence: "When a partition moves in order, nothing above the highest that was started begins, and without faults no handler starts twice.",
-			Cells:    map[string]Evidence{"F10": {"started once": 2000, "ending": 20}},
+			Cells:    map[string]Evidence{"F10": {"started once": 2000, "ending": 10}},
 			check:    checkHandOver,
 		},
 	}

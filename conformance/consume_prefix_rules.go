@@ -157,9 +157,34 @@ func checkPoison(v *View, f *Finding) {
 			}
 		}
 	}
+	for key, ends := range failures {
+		checkSkipped(v, f, key, ends, rejected[key])
+	}
 	for at, i := range waiting {
 		if v.startedLater(at, i) {
 			f.violate([]int{i}, "%s did not go on after a dead letter", at.describe())
+		}
+	}
+}
+
+// checkSkipped looks whether a commit covers a record that only failed.
+func checkSkipped(v *View, f *Finding, key copyOf, ends []int, rejected bool) {
+	for _, k := range v.OfMessage[key.message-1] {
+		d := &v.Deliveries[k]
+		if v.Group(d) != key.group {
+			continue
+		}
+		for _, e := range d.Ends {
+			if v.Events[e].Phase == OK {
+				return
+			}
+		}
+	}
+	for _, k := range v.OfMessage[key.message-1] {
+		d := &v.Deliveries[k]
+		if v.Group(d) == key.group && v.coveredBy(d) && !v.wasBuried(d) {
+			f.violate(append(ends, d.Event), "message %s only failed, is not in the dead letters, and was committed", v.name(key.message-1))
+			return
 		}
 	}
 }

@@ -125,6 +125,7 @@ type letters struct {
 	n     int // session of the consumer
 	inner messaging.Publisher
 	fails func() error // nil: never
+	taken func(n int)  // hears what was taken; nil: nobody
 }
 
 // Publish records the dead letters.
@@ -151,6 +152,11 @@ func (l *letters) Publish(ctx context.Context, ms ...messaging.Message) error {
 		events[i].Phase, events[i].Code, events[i].Text = phaseOf(one), codeOf(one), textOf(one)
 	}
 	l.r.add(events...)
+	for _, e := range events {
+		if e.Phase == OK && l.taken != nil {
+			l.taken(e.Message)
+		}
+	}
 	return err
 }
 

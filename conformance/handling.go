@@ -91,3 +91,8 @@ func (v *View) burials() []burial {
 	}
 	return bs
 }
+
+// wasBuried says whether the dead letter of d's message was taken in d's group.
+func (v *View) wasBuried(d *Delivery) bool {
+	return v.Buried[copyOf{v.Group(d), d.Message}]
+}

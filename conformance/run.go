@@ -329,3 +329,14 @@ func (r *run) freeze(s *subscriber) (thaw func()) {
 func (r *run) lease(c messaging.Capabilities) time.Duration {
 	return c.Lease + r.timing.Redelivery
 }
+
+// pause lets time pass in which a lease, a session or a delay has to end. It
+// is not for waiting for something that has an event.
+func (r *run) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.ctx.Done():
+	}
+}

@@ -31,6 +31,9 @@ type View struct {
 	// partition.
 	Committed map[cursorKey]messaging.Offset
 
+	// Buried are the messages whose dead letter was taken, by their group.
+	Buried map[copyOf]bool
+
 	// Invokes are the events that begin each call, by Event.Call - 1.
 	Invokes []int
 }
@@ -100,7 +103,7 @@ func (d *Delivery) Tried(kinds ...Kind) *Settle {
 // newView joins the events of h. It takes any history, however broken: what
 // refers to nothing is left out.
 func newView(h *History) *View {
-	v := &View{History: h, Committed: map[cursorKey]messaging.Offset{}}
+	v := &View{History: h, Buried: map[copyOf]bool{}, Committed: map[cursorKey]messaging.Offset{}}
 	calls, deliveries := 0, 0
 	for i := range h.Events {
 		calls, deliveries = max(calls, h.Events[i].Call), max(deliveries, h.Events[i].Delivery)
@@ -185,6 +188,11 @@ func (v *joins) join(i int, e *Event) {
 			if high, ok := v.Committed[key]; !ok || high.Compare(messaging.Offset(e.Offset)) < 0 {
 				v.Committed[key] = messaging.Offset(e.Offset)
 			}
+		}
+	case Dead:
+		if e.Phase == OK && e.Session >= 1 && e.Session <= len(v.Sessions) {
+			s := &v.Sessions[e.Session-1]
+			v.Buried[copyOf{[2]string{s.Channel, s.Group}, e.Message}] = true
 		}
 	case Start:
 		if d != nil {
