@@ -24,8 +24,9 @@ func checkDeadLetterExact(v *View, f *Finding) {
 		}
 		most, exact := s.Consume.MaxAttempts, v.Fault == "none" && s.ExactAttempts
 		switch {
-		case e.Kind == Start:
+		case e.Kind == Deliver:
 			attempts[key] = max(attempts[key], e.Attempt)
+		case e.Kind == Start:
 			if at, ok := buried[key]; ok && exact {
 				f.violate([]int{at, i}, "message %s came again after it was dead-lettered", v.name(e.Message-1))
 			}

@@ -28,7 +28,7 @@ func consumeRules() []*Rule {
 			check:    checkDeadLetterExact,
 		},
 		{
-			ID: "Q14", Name: "DeadLetterSafe", Flavour: ForBoth,
+			ID: "Q14", Name: "DeadLetterSafe", Flavour: ForQueue,
 			Sentence: "A message is never in neither place: it is settled on its source only after it was handled or its dead letter was taken, which keeps body, key, id and headers and says why, how often, where and when.",
 			Cells:    map[string]Evidence{"none": {"dead": 300}, "F14": {"refused": 300, "dead": 100}},
 			check:    checkDeadLetterSafe,

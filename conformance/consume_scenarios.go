@@ -351,7 +351,7 @@ func driveHandOver(r *run) {
 		goal := 0
 		stays := w.wait(r.patience(), func() bool {
 			if goal == 0 {
-				goal = min(messages, w.begun+20+rng.IntN(60))
+				goal = min(messages, w.begun+20+rng.IntN(100))
 			}
 			return w.begun >= goal
 		})
@@ -360,6 +360,15 @@ func driveHandOver(r *run) {
 		if !stays || goal >= messages {
 			break
 		}
+		// The one that stays begins on what it got back, so that it has
+		// something in hand when the next one comes.
+		goal = 0
+		w.wait(r.patience(), func() bool {
+			if goal == 0 {
+				goal = min(messages, w.begun+20)
+			}
+			return w.begun >= goal
+		})
 	}
 	wg.Wait()
 	w.all(messages)
