@@ -1,17 +1,47 @@
 package conformance
 
-import "slices"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // catalogue returns all rules, by id. It is made anew each time: nothing here
 // is shared or global.
 func catalogue() []*Rule {
-	return slices.Concat(
+	return merged(slices.Concat(
 		publishRules(),
 		queueRules(),
 		streamRules(),
 		consumeRules(),
 		lifecycleRules(),
-	)
+	))
+}
+
+// merged joins rules with one id, of which each part is judged where it
+// belongs: one at a backend, one at Consume. The first one's texts stay; both
+// check, and a cell needs the evidence of both.
+func merged(rules []*Rule) []*Rule {
+	byID := map[string]*Rule{}
+	var out []*Rule
+	for _, r := range rules {
+		first := byID[r.ID]
+		if first == nil {
+			byID[r.ID] = r
+			out = append(out, r)
+			continue
+		}
+		for fault, needs := range r.Cells {
+			if first.Cells[fault] == nil {
+				first.Cells[fault] = Evidence{}
+			}
+			maps.Copy(first.Cells[fault], needs)
+		}
+		one, other := first.check, r.check
+		first.check = func(v *View, f *Finding) { one(v, f); other(v, f) }
+	}
+	slices.SortStableFunc(out, func(a, b *Rule) int { return strings.Compare(a.ID, b.ID) })
+	return out
 }
 
 // scenarios returns all scenarios, in the order in which they run.
