@@ -1,5 +1,7 @@
 package conformance
 
+import "sort"
+
 // The rules of cursors: S09, S10, S16 and S18.
 
 // resume is a tenure that continued where the group had come to, and what its
@@ -213,16 +215,10 @@ func (r *resume) lowerCommit() *checkpoint {
 	if r.doneBy == nil {
 		return nil
 	}
-	// Commits are in the order of their invokes: only the last few before r
-	// can be later than doneBy and lower.
-	for i := len(r.cursor.commits) - 1; i >= 0; i-- {
-		k := r.cursor.commits[i]
-		if k.Invoke >= r.event {
-			continue
-		}
-		if k.Invoke <= r.doneBy.Outcome {
-			return nil
-		}
+	commits := r.cursor.commits // in the order of their invokes
+	i := sort.Search(len(commits), func(i int) bool { return commits[i].Invoke > r.doneBy.Outcome })
+	for ; i < len(commits) && commits[i].Invoke < r.event; i++ {
+		k := commits[i]
 		if k.at < r.done && k.Phase != Fail {
 			return k
 		}
@@ -233,14 +229,18 @@ func (r *resume) lowerCommit() *checkpoint {
 // checkCommitFinal finds deliveries to a group at or below what it had
 // committed.
 func checkCommitFinal(v *View, f *Finding) {
-	sv := v.streams()
-	for _, c := range sv.cursors {
-		for k, t := range c.tenures {
-			v.checkFinalWithin(f, t)
-			if k > 0 {
-				v.checkFinalAfter(f, c, t)
-			}
+	before := map[*cursorLog]string{} // the last offset that was committed
+	for _, r := range v.resumes() {
+		v.checkFinalWithin(f, r.t)
+		v.checkFinalAfter(f, r)
+		if r.done < 0 {
+			continue
 		}
+		offset := r.committed()
+		if last, ok := before[r.cursor]; ok && len(last) < len(offset) {
+			f.count("across a digit", 1) // as text, 10 is before 9
+		}
+		before[r.cursor] = offset
 	}
 }
 
@@ -268,45 +268,19 @@ func (v *View) checkFinalWithin(f *Finding, t *tenure) {
 
 // checkFinalAfter judges a tenure by the commits of earlier ones: those were
 // applied before it began, and it begins where they are.
-func (v *View) checkFinalAfter(f *Finding, c *cursorLog, t *tenure) {
-	sv := v.streams()
-	first := t.first(v)
-	if sv.frozenBefore(t.session, first) {
+func (v *View) checkFinalAfter(f *Finding, r *resume) {
+	if r.unsteady || r.doneBy == nil {
 		return
 	}
-	done := -1
-	var by *checkpoint
-	for _, earlier := range c.tenures {
-		if earlier == t {
-			break
-		}
-		if k := earlier.highest(first); k != nil && k.at > done {
-			done, by = k.at, k
-		}
-	}
-	if by == nil {
-		return
-	}
+	records := r.cursor.log.records
 	f.count("resumes", 1)
-	f.count("committed before", done+1)
-	if a, b := string(c.log.records[done].offset), string(c.log.records[sv.at[t.deliveries[0]]].offset); len(a) < len(b) {
-		f.count("across a digit", 1)
-	}
-	for _, n := range t.deliveries {
-		if sv.at[n] <= done {
-			f.violate([]int{by.Invoke, by.Outcome, v.Deliveries[n].Event}, "%s: offset %s was delivered again, by another hold, after a Commit of %s was nil",
-				c, c.log.records[sv.at[n]].offset, c.log.records[done].offset)
+	f.count("committed before", r.done+1)
+	sv := v.streams()
+	for _, n := range r.t.deliveries {
+		if at := sv.at[n]; at <= r.done {
+			f.violate([]int{r.doneBy.Invoke, r.doneBy.Outcome, v.Deliveries[n].Event}, "%s: offset %s was delivered again, by another hold, after a Commit of %s was nil",
+				r.cursor, records[at].offset, records[r.done].offset)
 			return
 		}
 	}
-}
-
-// highest returns the highest Commit of t that was nil before an event.
-func (t *tenure) highest(before int) (high *checkpoint) {
-	for _, k := range t.commits {
-		if k.Phase == OK && k.Outcome >= 0 && k.Outcome < before && (high == nil || k.at > high.at) {
-			high = k
-		}
-	}
-	return high
 }

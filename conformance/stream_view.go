@@ -88,6 +88,7 @@ type leaseEnd struct{ ending, lost int }
 // moments are the events that change how a session is.
 type moments struct {
 	opened, closed, crashed int   // events; -1 is never
+	eof, stuck              int   // events of Receives: io.EOF, and the last that waited in vain
 	freezes, thaws          []int // events
 }
 
@@ -103,7 +104,7 @@ func newStreamView(v *View) *streamView {
 		moments: map[int]*moments{}, leases: map[int]*leaseEnd{},
 	}
 	for n := range v.Sessions {
-		sv.moments[n+1] = &moments{opened: -1, closed: -1, crashed: -1}
+		sv.moments[n+1] = &moments{opened: -1, closed: -1, crashed: -1, eof: -1, stuck: -1}
 	}
 	logs := map[place]*partitionLog{}
 	sv.order(v, logs)
@@ -269,6 +270,10 @@ func (sv *streamView) note(e *Event, i int, logs map[place]*partitionLog) {
 		m.opened = i
 	case e.Kind == Close && e.Phase == Invoke && m.closed < 0:
 		m.closed = i
+	case e.Kind == Receive && e.Code == EOF && m.eof < 0:
+		m.eof = i
+	case e.Kind == Receive && e.Code == Deadline:
+		m.stuck = i
 	case e.Kind == Crash:
 		m.crashed = i
 	case e.Kind == Freeze:
