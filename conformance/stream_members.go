@@ -216,6 +216,13 @@ func (m *member) gather(n int) bool {
 	return true
 }
 
+// exhaust receives and commits until nothing comes any more, or Receive fails.
+func (m *member) exhaust() {
+	for m.take(m.fl.r.ctx, 1+m.rng.IntN(200), m.fl.r.patience()) {
+		_ = m.commit(none)
+	}
+}
+
 // commit commits each slot up to where keep leaves that many in hand of it, in
 // one call. What was lost is dropped; what is uncertain stays.
 func (m *member) commit(keep func(*slot) int) error {

@@ -110,7 +110,7 @@ func cursorRules() []*Rule {
 			ID: "S13", Name: "OwnershipLive", Flavour: ForStream, Core: true,
 			Sentence: "After members came and went every partition has an owner within the bound, and everything is delivered.",
 			Cells: map[string]Evidence{
-				"F10": {"acknowledged": 2000, "moves": 90, "delivered after it": 100},
+				"F10": {"acknowledged": 2000, "moves": 60, "delivered after it": 100},
 			},
 			check: checkOwnershipLive,
 		},

@@ -30,9 +30,7 @@ func driveStreamReplay(r *run) {
 	r.replay(6, "end", "now")
 	r.replay(7, "end", "now")
 	<-writing
-	for latest.take(r.ctx, 100, time.Second) {
-		_ = latest.commit(none)
-	}
+	latest.exhaust()
 	latest.leave()
 	bystander = r.member(idle, 8, "group", "idle").work(habits{keep: 3, idle: time.Second})
 	last = r.member(late, 9, "group", "late", "start", "latest").work(habits{keep: 3, idle: time.Second})
@@ -65,9 +63,7 @@ func (r *run) reread(between time.Time) {
 		r.replay(40+i, "partition", k.partition, "start", string(to), "end", "now")
 		if i < 2 {
 			m := r.member(r.flow(), 50+i, "group", "from-"+k.partition, "partition", k.partition, "start", string(from))
-			for m.take(r.ctx, 200, time.Second) {
-				_ = m.commit(none)
-			}
+			m.exhaust()
 			m.leave()
 		}
 	}
@@ -96,9 +92,7 @@ func driveStreamClock(r *run) {
 	}
 	text := start.UTC().Format(time.RFC3339)
 	m := r.member(r.flow(), 30, "group", "timed", "start", text)
-	for m.take(r.ctx, 200, time.Second) {
-		_ = m.commit(none)
-	}
+	m.exhaust()
 	m.leave()
 	a := r.member(fl, 31, "group", "g").work(habits{keep: 3, idle: time.Second})
 	fl.drain()

@@ -129,16 +129,12 @@ func driveStreamTrim(r *run) {
 		r.trim(log.partition, log.offsets[len(log.offsets)/2])
 	}
 	for _, m := range readers {
-		for m.take(r.ctx, 7, time.Second) {
-			_ = m.commit(none)
-		}
+		m.exhaust()
 		m.leave()
 	}
 	// A group that was told reads on where it chooses to.
 	m := r.member(r.flow(), 19, "group", "strict", "trimmed", "skip")
-	for m.take(r.ctx, 10, time.Second) {
-		_ = m.commit(none)
-	}
+	m.exhaust()
 	m.leave()
 	for i := range 3 { // what begins behind it is not told anything
 		r.replay(30+i, "end", "now")
