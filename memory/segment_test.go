@@ -47,7 +47,7 @@ func TestSegmentsAreNotWasteful(t *testing.T) {
 	for _, size := range []int{10, 1000, 20_000, 33_000, 300_000, 1 << 20, 5 << 20} {
 		p := newLog(&channel{made: options{partitions: 1}}).parts[0]
 		total := 0
-		for n := max(10, 4<<20/size); n > 0; n-- {
+		for n := max(10, 1<<20/size); n > 0; n-- {
 			r := &record{seq: 1, body: strings.Repeat("x", size)}
 			p.append(r)
 			total += r.size()

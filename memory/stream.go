@@ -272,7 +272,7 @@ func (s *stream) deliver() []*messaging.Delivery {
 	if move := chaos.now().Move; s.g != nil && move > 0 {
 		for _, r := range s.runs {
 			if chaos.roll(move) {
-				moved = append(moved, r.a)
+				moved = append(moved, r.pass.a)
 			}
 		}
 	}
