@@ -124,7 +124,7 @@ func TestRetentionOfLargeMessages(t *testing.T) {
 	b := new(Backend)
 	pub := openPublisher(t, b, "mem://s?retain=0&partitions=1")
 	s := openStream(t, b, "mem://s?group=g")
-	for range 30 {
+	for range 12 {
 		if err := pub.Publish(t.Context(), messaging.Message{Body: make([]byte, 3<<20)}); err != nil {
 			t.Fatal(err)
 		}

@@ -67,12 +67,12 @@ func TestKeysSpread(t *testing.T) {
 	for _, form := range []string{"%d", "customer-%d", "%08d", "user:%d:orders", "%x", "a-long-prefix-that-all-of-them-have-%d"} {
 		for _, n := range []int{3, 4, 8, 100} {
 			counts := make([]int, n)
-			for i := range 1000 * n {
+			for i := range 500 * n {
 				counts[hash(fmt.Sprintf(form, i))%uint64(n)]++
 			}
 			chi := 0.0
 			for _, c := range counts {
-				chi += float64((c-1000)*(c-1000)) / 1000
+				chi += float64((c-500)*(c-500)) / 500
 			}
 			// The mean of chi is n-1 and its deviation the root of twice that.
 			if free := float64(n - 1); chi > free+5*math.Sqrt(2*free) {
