@@ -297,8 +297,7 @@ func (s *storm) check() {
 
 // drain lets one member finish.
 func (s *storm) drain() {
-	s.b.Chaos.Move = 0
-	s.b.channels["s"].chaos.Move = 0
+	s.b.SetChaos(Chaos{})
 	for _, m := range s.members {
 		if err := m.Close(); err != nil {
 			s.Error(err)
