@@ -51,7 +51,7 @@ func driveStreamHandover(r *run) {
 	for c := range cycles {
 		r.feed(p, r.rng, each, 8, shape{size: 20}, fl)
 		a := r.member(fl, 100+2*c, pairs...)
-		a.gather(fl.left())
+		a.gather(fl.left() / (1 + r.rng.IntN(2))) // and has read ahead what it did not ask for
 		b := r.member(fl, 101+2*c, pairs...)
 		switch c % 4 {
 		case 0:

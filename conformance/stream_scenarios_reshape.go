@@ -62,33 +62,37 @@ func driveStreamAdded(r *run) {
 }
 
 // driveStreamSplit splits partitions, and some that came of that, while a
-// group and a reader alone read.
+// group and a reader alone read. The first ones are split before anybody has
+// read them to their end.
 func driveStreamSplit(r *run) {
 	const each = 500
 	fl, other := r.flow(), r.flow()
 	p := must[*publisher](r)(r.publisher(open{}))
-	alone := r.member(other, 1).work(habits{keep: 5, idle: time.Second})
-	a := r.member(fl, 2, "group", "g").work(habits{keep: 20, idle: time.Second})
-	r.feed(p, r.rng, each, 10, shape{keys: 80, size: 20}, fl, other)
 	split := map[string]bool{}
-	for range 2 {
+	feed := func() {
+		r.feed(p, r.rng, each, 10, shape{keys: 80, size: 20}, fl, other)
 		for range 2 {
 			if of := r.unsplit(split); of != "" {
 				split[of] = true
 				r.split(of)
 			}
 		}
-		r.feed(p, r.rng, each, 10, shape{keys: 80, size: 20}, fl, other)
-		fl.await(each/2, r.patience())
 	}
-	b := r.member(fl, 3, "group", "g").work(habits{keep: 20, idle: time.Second})
+	r.feed(p, r.rng, each, 10, shape{keys: 80, size: 20}, fl, other)
+	r.replay(1, "end", "now")
+	feed()
+	alone := r.member(other, 2).work(habits{keep: 5, idle: time.Second})
+	a := r.member(fl, 3, "group", "g").work(habits{keep: 20, idle: time.Second})
+	feed()
+	fl.await(each/2, r.patience())
+	b := r.member(fl, 4, "group", "g").work(habits{keep: 20, idle: time.Second})
 	r.feed(p, r.rng, each, 10, shape{keys: 80, size: 20}, fl, other)
 	other.await(0, r.patience())
 	fl.drain()
 	for _, m := range []*member{a, b, alone} {
 		m.leave()
 	}
-	r.replay(4, "end", "now")
+	r.replay(5, "end", "now")
 }
 
 // unsplit returns a partition that was delivered from and is not split, or "":
