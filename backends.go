@@ -8,13 +8,18 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+
+	"github.com/fa5182d2/messaging/internal/params"
 )
 
 // Backend is a product that messages can be published to. A value of a
 // backend's type is its default configuration; the parameters of a URL
-// override it. The URL's scheme and user information have been checked to be
-// parseable and nothing else: what the rest means is the backend's affair,
-// and a parameter that it does not know is an error.
+// override it. [Backends] hands it URLs of the form scheme://..., whose query
+// parses, and which have no fragment and no @ but the one before the host.
+// What they mean is the backend's affair, and a parameter that it does not
+// know is an error. No error of it contains a password: of a URL it shows
+// scheme, host and path.
 type Backend interface {
 	// OpenPublisher checks the connection once, bounded by ctx, and returns a
 	// publisher to what u names, or [ErrNotFound].
@@ -39,9 +44,13 @@ type StreamBackend interface {
 	OpenStream(ctx context.Context, u *url.URL) (StreamSubscriber, error)
 }
 
-// Backends are the products that a program can use, by URL scheme:
+// Backends are the products that a program can use, by URL scheme, in lower
+// case:
 //
 //	messaging.Backends{"mem": &memory.Backend{}}
+//
+// In a URL, # is written as %23 (subject=order.%23), and an @ behind the host
+// as %40.
 //
 // Its methods are safe for concurrent use while nobody writes to the map.
 type Backends map[string]Backend
@@ -96,10 +105,12 @@ func open[B Backend, S Subscriber](ctx context.Context, b Backends, rawURL, kind
 	}
 	flavoured, ok := backend.(B)
 	if !ok {
-		return none, fmt.Errorf("messaging: open %s %s: scheme %q has none: %w", kind, u.Redacted(), u.Scheme, errors.ErrUnsupported)
+		return none, fmt.Errorf("messaging: open %s %s: scheme %q has none: %w", kind, params.Redacted(u), u.Scheme, errors.ErrUnsupported)
 	}
-	if k := u.Query().Get("kind"); k != "" && k != kind {
-		return none, fmt.Errorf("messaging: open %s %s: the url says kind=%s: %w", kind, u.Redacted(), k, errors.ErrUnsupported)
+	// Any other kind is a bad value, or an unknown parameter: the backend says
+	// which.
+	if k := u.Query().Get("kind"); (k == "queue" || k == "stream") && k != kind {
+		return none, fmt.Errorf("messaging: open %s %s: the url says kind=%s: %w", kind, params.Redacted(u), k, errors.ErrUnsupported)
 	}
 	return open(flavoured, ctx, u)
 }
@@ -114,23 +125,35 @@ func (b Backends) find(rawURL string) (Backend, *url.URL, error) {
 	if backend == nil {
 		known := slices.DeleteFunc(slices.Sorted(maps.Keys(b)), func(s string) bool { return b[s] == nil })
 		if len(known) == 0 {
-			return nil, nil, fmt.Errorf("messaging: open %s: no backend has scheme %q: the Backends map is empty", u.Redacted(), u.Scheme)
+			return nil, nil, fmt.Errorf("messaging: open %s: no backend has scheme %q: the Backends map is empty", params.Redacted(u), u.Scheme)
 		}
-		return nil, nil, fmt.Errorf("messaging: open %s: no backend has scheme %q; there are: %s", u.Redacted(), u.Scheme, strings.Join(known, ", "))
+		return nil, nil, fmt.Errorf("messaging: open %s: no backend has scheme %q; there are: %s", params.Redacted(u), u.Scheme, strings.Join(known, ", "))
 	}
 	return backend, u, nil
 }
 
-// parseURL parses a URL with a scheme. Its errors quote nothing of the text,
-// which may contain a password.
+// parseURL parses a URL of the form scheme://... Its errors quote nothing of
+// the text but the scheme: where the form is wrong, a password can be anywhere.
 func parseURL(rawURL string) (*url.URL, error) {
+	if strings.ContainsFunc(rawURL, unicode.IsControl) {
+		return nil, errors.New("messaging: the url has a control character, such as a line break at its end")
+	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		// url.Error and what it wraps quote their input.
-		return nil, errors.New("messaging: the url does not parse (not quoted here: it may hold a password); escape what is special in its user, password and host")
+		return nil, errors.New("messaging: the url does not parse (not quoted here: it may hold a password): escape what is special in its user, password, host and path")
 	}
-	if u.Scheme == "" {
-		return nil, errors.New("messaging: the url has no scheme, such as mem://orders")
+	rest, ok := strings.CutPrefix(rawURL[len(u.Scheme):], "://")
+	if !ok {
+		return nil, errors.New("messaging: the url does not begin with a scheme and ://, such as mem://orders")
+	}
+	if strings.Contains(rest, "#") {
+		// url.Parse takes it for a fragment, so that subject=order.# would be
+		// subject=order. without a word.
+		return nil, fmt.Errorf("messaging: the url %s://… has a #: write it as %%23", u.Scheme)
+	}
+	if i := strings.IndexAny(rest, "/?"); i >= 0 && strings.Contains(rest[i:], "@") {
+		return nil, fmt.Errorf("messaging: the url %s://… has an @ behind its host: write it as %%40, and in a password / as %%2F and ? as %%3F", u.Scheme)
 	}
 	if _, err := url.ParseQuery(u.RawQuery); err != nil {
 		return nil, fmt.Errorf("messaging: the query of the url %s://… does not parse: escape %%, & and ; in its values", u.Scheme)

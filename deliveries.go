@@ -2,10 +2,10 @@ package messaging
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"reflect"
 	"time"
 )
 
@@ -15,15 +15,16 @@ const releaseGrace = 5 * time.Second
 
 // Deliveries returns an iterator over the deliveries of s, received max at a
 // time. The loop's body settles each. The sequence ends with the first error
-// of Receive, yielded with a nil delivery (ctx's own among them), or without
-// one at the end of a stream that was opened with end=. Leaving the loop
-// releases what was received and not yielded; that can take up to 5 s when
-// the broker does not answer. It can be ranged over again.
+// of Receive, or ctx's own as soon as it has ended, yielded with a nil
+// delivery; or without one at the end of a stream that was opened with end=.
+// The end, and leaving the loop, releases what was received and not yielded;
+// that can take up to 5 s when the broker does not answer. It can be ranged
+// over again.
 func Deliveries(ctx context.Context, s Subscriber, max int) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
 		for {
-			ds, err := s.Receive(ctx, max)
-			if errors.Is(err, io.EOF) {
+			ds, err := receive(ctx, s, max)
+			if err == io.EOF { // not errors.Is: a connection's EOF is not the stream's
 				return
 			}
 			if err != nil {
@@ -37,8 +38,20 @@ func Deliveries(ctx context.Context, s Subscriber, max int) iter.Seq2[*Delivery,
 	}
 }
 
-// yieldAll yields ds and reports whether the loop goes on. What it does not
-// yield it releases, also when the loop's body panics.
+// receive is s.Receive, but nothing more when ctx has ended.
+func receive(ctx context.Context, s Subscriber, max int) ([]*Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ds, err := s.Receive(ctx, max)
+	if err == nil && len(ds) == 0 {
+		err = fmt.Errorf("messaging: Receive of a %T returned neither deliveries nor an error", s)
+	}
+	return ds, err
+}
+
+// yieldAll yields ds until ctx ends, and reports whether the loop goes on.
+// What it does not yield it releases, also when the loop's body panics.
 func yieldAll(ctx context.Context, s Subscriber, ds []*Delivery, yield func(*Delivery, error) bool) bool {
 	defer func() {
 		if len(ds) > 0 {
@@ -48,7 +61,7 @@ func yieldAll(ctx context.Context, s Subscriber, ds []*Delivery, yield func(*Del
 			_ = s.Release(release, ds...)
 		}
 	}()
-	for len(ds) > 0 {
+	for len(ds) > 0 && ctx.Err() == nil {
 		d := ds[0]
 		ds = ds[1:]
 		if !yield(d, nil) {
@@ -60,12 +73,17 @@ func yieldAll(ctx context.Context, s Subscriber, ds []*Delivery, yield func(*Del
 
 // Decode returns a Handler that turns the body into a T with unmarshal, such
 // as json.Unmarshal, and calls f with it. A body that does not decode is
-// rejected (see [Reject]): it would not decode the next time either.
+// rejected (see [Reject]): it would not decode the next time either. That is
+// also what becomes of a nil body, such as a tombstone, if unmarshal refuses
+// it. Without unmarshal or f the Handler is nil, which [Consume] refuses.
 func Decode[T any](unmarshal func([]byte, any) error, f func(context.Context, *Delivery, T) error) Handler {
+	if unmarshal == nil || f == nil {
+		return nil
+	}
 	return func(ctx context.Context, d *Delivery) error {
 		var v T
 		if err := unmarshal(d.Body, &v); err != nil {
-			return Reject(fmt.Errorf("messaging: decode body into %T: %w", v, err))
+			return Reject(fmt.Errorf("messaging: decode body into %v: %w", reflect.TypeFor[T](), err))
 		}
 		return f(ctx, d, v)
 	}

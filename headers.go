@@ -1,5 +1,7 @@
 package messaging
 
+import "slices"
+
 // Header is one key and value of a message's metadata. Both hold any bytes.
 type Header struct{ Key, Value string }
 
@@ -37,20 +39,18 @@ func (h *Headers) Set(key, value string) {
 	if !found {
 		set = append(set, Header{key, value})
 	}
-	*h = set
+	*h = slices.Clip(set) // or appends to two copies of it would meet
 }
 
 // Keys returns the keys in their order, each once.
 func (h Headers) Keys() []string {
 	keys := make([]string, 0, len(h))
-next:
+	seen := make(map[string]bool, len(h))
 	for i := range h {
-		for _, k := range keys {
-			if k == h[i].Key {
-				continue next
-			}
+		if key := h[i].Key; !seen[key] {
+			seen[key] = true
+			keys = append(keys, key)
 		}
-		keys = append(keys, h[i].Key)
 	}
 	return keys
 }

@@ -73,8 +73,8 @@ type Message struct {
 }
 
 // NewID returns a random id of 26 letters and digits with at least 128 bits
-// of randomness (crypto/rand.Text), the kind that Publish assigns. It is for who wants to
-// know the id before publishing, or to publish again with it.
+// of randomness (crypto/rand.Text), the kind that Publish assigns. It is for
+// who wants to know the id before publishing, or to publish again with it.
 func NewID() string { return rand.Text() }
 
 // Publisher sends messages to one destination. It is safe for concurrent use.
@@ -123,8 +123,8 @@ type Subscriber interface {
 	// one message). A partition whose window is full holds back only itself.
 	//
 	// On a stream a second Receive beside the first is an error. A stream
-	// that is read alone to an end= returns io.EOF when all of it was
-	// delivered. Retention that overtook a cursor is [ErrTrimmed], unless the
+	// that is read alone to an end= returns io.EOF itself, not wrapped, when
+	// all of it was delivered. Retention that overtook a cursor is [ErrTrimmed], unless the
 	// URL says trimmed=skip.
 	Receive(ctx context.Context, max int) ([]*Delivery, error)
 

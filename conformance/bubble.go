@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -130,26 +131,44 @@ func (s *suite) seed(sc *scenario) uint64 {
 }
 
 // finish calls drive, ends what it left, and turns a failure into an error.
+// Whatever hangs is left behind: what can end, ends.
 func (r *run) finish(drive func()) error {
-	ctx := r.ctx
-	err := caught(drive)
-	if err == nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	driver := crew{failed: r.stop}
+	driver.Go(drive)
+	var err error
+	select {
+	case <-driver.idle():
+	case <-r.ctx.Done():
+	}
+	if r.ctx.Err() != nil {
+		err = context.Cause(r.ctx)
 	}
 	// What is still open is closed, and must end in time.
-	var closers crew
-	for _, o := range r.opens {
-		closers.Go(func() { _ = guarded(o.Close) })
-	}
 	t := time.NewTimer(r.timing.Operation + 2*r.timing.Reconnect)
 	defer t.Stop()
-	err = errors.Join(err, within(t, closers.idle(), "closing what it had opened"), within(t, r.wg.idle(), "what it had begun, after everything was closed"))
+	var closers crew
+	for _, o := range r.opened() {
+		closers.Go(func() { _ = guarded(o.Close) })
+	}
+	err = errors.Join(err,
+		within(t, closers.idle(), "closing what it had opened"),
+		within(t, driver.idle(), "the scenario, after everything was closed"),
+		within(t, r.wg.idle(), "what it had begun, after everything was closed"))
 	if r.target.Close != nil {
-		closers.Go(r.target.Close)
+		closers.Go(func() { _ = guarded(func() error { r.target.Close(); return nil }) })
 		err = errors.Join(err, within(t, closers.idle(), "closing the target"))
 	}
 	r.recorder.close()
 	return err
+}
+
+// opened returns what was opened, the last first.
+func (r *run) opened() []interface{ Close() error } {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	opens := slices.Clone(r.opens)
+	slices.Reverse(opens)
+	return opens
 }
 
 // within waits for done, for as long as t allows.

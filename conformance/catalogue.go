@@ -9,7 +9,7 @@ import (
 // catalogue returns all rules, by id. It is made anew each time: nothing here
 // is shared or global.
 func catalogue() []*Rule {
-	return joined(slices.Concat(
+	return merged(slices.Concat(
 		publishRules(),
 		queueRules(),
 		streamRules(),
@@ -18,39 +18,31 @@ func catalogue() []*Rule {
 	))
 }
 
-// joined makes one rule of those with one id: some judge a backend and
-// Consume over it, by different histories.
-func joined(rules []*Rule) []*Rule {
+// merged joins rules with one id, of which each part is judged where it
+// belongs: one at a backend, one at Consume. The first one's texts stay; both
+// check, and a cell needs the evidence of both.
+func merged(rules []*Rule) []*Rule {
 	byID := map[string]*Rule{}
-	var all []*Rule
+	var out []*Rule
 	for _, r := range rules {
 		first := byID[r.ID]
 		if first == nil {
 			byID[r.ID] = r
-			all = append(all, r)
+			out = append(out, r)
 			continue
 		}
-		first.join(r)
-	}
-	slices.SortStableFunc(all, func(a, b *Rule) int { return strings.Compare(a.ID, b.ID) })
-	return all
-}
-
-func (r *Rule) join(o *Rule) {
-	r.Sentence += " " + o.Sentence
-	r.Flavour |= o.Flavour
-	for fault, needs := range o.Cells {
-		if r.Cells[fault] == nil {
-			r.Cells[fault] = needs
-			continue
+		first.Flavour |= r.Flavour
+		for fault, needs := range r.Cells {
+			if first.Cells[fault] == nil {
+				first.Cells[fault] = Evidence{}
+			}
+			maps.Copy(first.Cells[fault], needs)
 		}
-		maps.Copy(r.Cells[fault], needs)
+		one, other := first.check, r.check
+		first.check = func(v *View, f *Finding) { one(v, f); other(v, f) }
 	}
-	one, two := r.check, o.check
-	r.check = func(v *View, f *Finding) {
-		one(v, f)
-		two(v, f)
-	}
+	slices.SortStableFunc(out, func(a, b *Rule) int { return strings.Compare(a.ID, b.ID) })
+	return out
 }
 
 // scenarios returns all scenarios, in the order in which they run.

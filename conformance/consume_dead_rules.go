@@ -12,6 +12,7 @@ func checkDeadLetterExact(v *View, f *Finding) {
 	failures, rejected := map[copyOf][]int{}, map[copyOf]bool{}
 	attempts := map[copyOf]int{} // as the broker counted the last one
 	buried := map[copyOf]int{}
+	twice := v.deliveredTwice()
 	for i := range v.Events {
 		e := &v.Events[i]
 		if e.Message < 1 || e.Session < 1 || e.Session > len(v.Sessions) {
@@ -22,7 +23,7 @@ func checkDeadLetterExact(v *View, f *Finding) {
 		if s.Consume == nil || s.Role != RoleQueue || !s.Consume.DeadLetter {
 			continue
 		}
-		most, exact := s.Consume.MaxAttempts, v.Fault == "none" && s.ExactAttempts
+		most, exact := s.Consume.MaxAttempts, v.Fault == "none" && s.ExactAttempts && !twice[key]
 		switch {
 		case e.Kind == Deliver:
 			attempts[key] = max(attempts[key], e.Attempt)
@@ -55,6 +56,28 @@ func checkDeadLetterExact(v *View, f *Finding) {
 			}
 		}
 	}
+}
+
+// deliveredTwice returns the messages that came to their group again while
+// somebody had them, or after they were acknowledged: the broker's duplicates,
+// of which each copy has a life of its own.
+func (v *View) deliveredTwice() map[copyOf]bool {
+	twice, held := map[copyOf]bool{}, map[copyOf]*Delivery{}
+	for k := range v.Deliveries {
+		d := &v.Deliveries[k]
+		if d.Event < 0 || d.Message < 1 {
+			continue
+		}
+		key := copyOf{v.Group(d), d.Message}
+		if before := held[key]; before != nil {
+			s := before.Tried(Ack, Nack, Release)
+			if s == nil || s.Invoke > d.Event || s.Kind == Ack && s.Phase == OK {
+				twice[key] = true
+			}
+		}
+		held[key] = d
+	}
+	return twice
 }
 
 // checkDeadLetterSafe looks at what was known when a message was settled on

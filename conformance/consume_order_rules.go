@@ -39,7 +39,7 @@ func consumeOrderRules() []*Rule {
 			ID: "S17", Name: "HandOver", Flavour: ForStream,
 			Sentence: "When a partition moves in order, nothing above the highest that was started begins, and without faults no handler starts twice.",
 			Cells:    map[string]Evidence{"F10": {"started once": 2000, "ending": 10}},
-			check:    checkHandOver,
+			check:    checkHandOverStarts,
 		},
 	}
 }
@@ -183,8 +183,8 @@ func checkOneOwnerHandles(v *View, f *Finding) {
 	}
 }
 
-// checkHandOver judges the starts around the end of an assignment.
-func checkHandOver(v *View, f *Finding) {
+// checkHandOverStarts judges the starts around the end of an assignment.
+func checkHandOverStarts(v *View, f *Finding) {
 	first := map[copyOf]int{}
 	top := map[int]messaging.Offset{} // by lease: the highest started before it was Ending
 	hs := v.handlings()

@@ -86,12 +86,11 @@ func checkCancelledWhenLost(v *View, f *Finding) {
 	bound := v.Timing.withDefaults().Operation
 	for _, h := range v.handlings() {
 		lost := h.d.Lost
-		if lost < h.start || h.end >= 0 && h.end < lost {
-			continue
-		}
 		switch {
 		case h.end >= 0 && v.Events[h.end].Code == LostError:
-			f.count("cancelled", 1)
+			f.count("cancelled", 1) // its Lost may be recorded a little later
+		case lost < h.start || h.end >= 0 && h.end < lost:
+			// It was not lost meanwhile.
 		case h.end >= 0 && v.Events[h.end].At <= v.Events[lost].At+bound+v.slack():
 			// It ended by itself just then.
 		default:

@@ -153,15 +153,13 @@ func (w *work) wait(limit time.Duration, holds func() bool) bool {
 // all waits until so many messages are done. What is missing then is for the
 // rules to tell.
 func (w *work) all(n int) {
-	if !w.wait(w.r.patience(), func() bool { return len(w.done) >= n }) {
+	if !w.wait(w.r.limit(), func() bool { return len(w.done) >= n }) {
 		w.r.note("only %d of %d messages were done", len(w.done), n)
 	}
 }
 
-// patience is how long nothing may move before a scenario gives up waiting.
-func (r *run) patience() time.Duration {
-	return 2*time.Minute + 2*(r.timing.Redelivery+r.timing.Reconnect+r.timing.Handover+r.timing.Session)
-}
+// limit is how long nothing may move before a scenario gives up waiting.
+func (r *run) limit() time.Duration { return 2*time.Minute + r.patience() + r.timing.Reconnect }
 
 // subscriber opens a subscriber of the run's flavour.
 func (r *run) subscriber(o open) messaging.Subscriber {
@@ -226,7 +224,7 @@ func driveHandlersOfQueues(r *run) {
 		r.publishAll(channel, q.ordered, 100+i, q.messages, shape{keys: 30, size: 50})
 		w.all(q.messages)
 		for _, c := range consumers {
-			_ = c.end(r.patience())
+			_ = c.end(r.limit())
 		}
 	}
 }
@@ -261,7 +259,7 @@ func driveHandlersOfStreams(r *run) {
 	r.publishAll("", false, 100, messages, shape{keys: 30, size: 50})
 	for i, w := range works {
 		w.all(messages)
-		_ = consumers[i].end(r.patience())
+		_ = consumers[i].end(r.limit())
 	}
 }
 
@@ -282,9 +280,9 @@ func driveOnce(r *run, messages int, fault string) {
 	r.publishAll("", false, 100, messages, shape{keys: 30})
 	w.wait(time.Minute, func() bool { return w.begun >= messages })
 	heal()
-	w.wait(r.patience(), func() bool { return w.begun >= messages })
+	w.wait(r.limit(), func() bool { return w.begun >= messages })
 	for _, c := range consumers {
-		_ = c.end(r.patience())
+		_ = c.end(r.limit())
 	}
 }
 
@@ -293,7 +291,7 @@ func driveOnce(r *run, messages int, fault string) {
 func (r *run) redeliver(n int) {
 	q := must[*queue](r)(r.queue(open{}))
 	r.publishAll("", false, 99, n, shape{})
-	ctx, cancel := context.WithTimeout(r.ctx, r.patience())
+	ctx, cancel := context.WithTimeout(r.ctx, r.limit())
 	defer cancel()
 	for n > 0 {
 		ds, err := q.Receive(ctx, n)
@@ -321,11 +319,11 @@ func driveOnceCrash(r *run) {
 		if i < crashes {
 			goal = (i + 1) * messages / (crashes + 2)
 		}
-		w.wait(r.patience(), func() bool { return w.begun >= goal })
+		w.wait(r.limit(), func() bool { return w.begun >= goal })
 		if i < crashes {
 			r.crash(inner(s))
 		}
-		_ = c.end(r.patience())
+		_ = c.end(r.limit())
 	}
 }
 
@@ -349,13 +347,13 @@ func driveHandOver(r *run) {
 	for i := 0; ; i++ {
 		c, s := join(i + 1)
 		goal := 0
-		stays := w.wait(r.patience(), func() bool {
+		stays := w.wait(r.limit(), func() bool {
 			if goal == 0 {
 				goal = min(messages, w.begun+20+rng.IntN(100))
 			}
 			return w.begun >= goal
 		})
-		_ = c.end(r.patience())
+		_ = c.end(r.limit())
 		_ = s.Close()
 		if !stays || goal >= messages {
 			break
@@ -363,7 +361,7 @@ func driveHandOver(r *run) {
 		// The one that stays begins on what it got back, so that it has
 		// something in hand when the next one comes.
 		goal = 0
-		w.wait(r.patience(), func() bool {
+		w.wait(r.limit(), func() bool {
 			if goal == 0 {
 				goal = min(messages, w.begun+20)
 			}
@@ -373,7 +371,7 @@ func driveHandOver(r *run) {
 	wg.Wait()
 	w.all(messages)
 	for _, c := range stay {
-		_ = c.end(r.patience())
+		_ = c.end(r.limit())
 	}
 }
 
@@ -391,7 +389,7 @@ func driveDrain(r *run) {
 		c := r.consumes(s, w.handle, &messaging.ConsumeOptions{Concurrency: 3, Order: messaging.Order(rng.IntN(2)), Backoff: soon})
 		if i < rounds {
 			goal := 0
-			w.wait(r.patience(), func() bool {
+			w.wait(r.limit(), func() bool {
 				if goal == 0 {
 					goal = w.begun + 3 + rng.IntN(8)
 				}
@@ -400,7 +398,7 @@ func driveDrain(r *run) {
 		} else {
 			w.all(rounds * burst)
 		}
-		_ = c.end(r.patience())
+		_ = c.end(r.limit())
 		_ = s.Close()
 	}
 }
@@ -433,13 +431,13 @@ func driveGrace(r *run) {
 			return ctx.Err()
 		}, &messaging.ConsumeOptions{Concurrency: 3, Grace: grace, Order: messaging.Unordered})
 		goal := 0
-		w.wait(r.patience(), func() bool {
+		w.wait(r.limit(), func() bool {
 			if goal == 0 {
 				goal = w.begun/3*3 + 3
 			}
 			return w.begun >= goal
 		})
-		_ = c.end(r.patience())
+		_ = c.end(r.limit())
 		_ = s.Close()
 	}
 	close(release)
@@ -447,8 +445,8 @@ func driveGrace(r *run) {
 	s := r.subscriber(open{})
 	last := r.work(0, 0, nil)
 	c := r.consumes(s, last.handle, &messaging.ConsumeOptions{Concurrency: 4})
-	last.wait(r.patience(), func() bool { return len(last.done) >= rounds*12 })
-	_ = c.end(r.patience())
+	last.wait(r.limit(), func() bool { return len(last.done) >= rounds*12 })
+	_ = c.end(r.limit())
 }
 
 // driveLettersFail has the dead letters fail, and Consumes end meanwhile.
@@ -456,8 +454,7 @@ func driveLettersFail(r *run) {
 	const messages = 200
 	dead := must[*publisher](r)(r.publisher(open{channel: r.channel + "-dead"}))
 	w := r.work(0, time.Millisecond, func(int) plan { return plan{reject: true} })
-	var mu sync.Mutex
-	refused := 0
+	refused := 0 // guarded by w.mu
 	broken := errors.New("the dead letters fail")
 	first := r.subscriber(open{})
 	r.publishAll("", false, 100, messages, shape{keys: 10})
@@ -467,24 +464,22 @@ func driveLettersFail(r *run) {
 			s = r.subscriber(open{})
 		}
 		fails := func() error {
-			mu.Lock()
-			defer mu.Unlock()
-			if i < 3 {
-				refused++
-				w.mu.Lock()
-				w.tell()
-				w.mu.Unlock()
-				return broken
+			if i == 3 {
+				return nil
 			}
-			return nil
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			refused++
+			w.tell()
+			return broken
 		}
 		c := r.consumes(s, w.handle, &messaging.ConsumeOptions{Concurrency: 4, MaxAttempts: 3, DeadLetter: r.letters(s, dead, w, fails), Grace: time.Second})
 		if i < 3 {
-			w.wait(r.patience(), func() bool { mu.Lock(); defer mu.Unlock(); return refused >= (i+1)*150 })
+			w.wait(r.limit(), func() bool { return refused >= (i+1)*150 })
 		} else {
 			w.all(messages)
 		}
-		_ = c.end(r.patience())
+		_ = c.end(r.limit())
 		_ = s.Close()
 	}
 }
@@ -510,7 +505,7 @@ func driveLostHandlers(r *run) {
 			return ctx.Err()
 		}, &messaging.ConsumeOptions{Concurrency: 4, Order: messaging.Unordered, Grace: time.Second})
 		goal := 0
-		w.wait(r.patience(), func() bool {
+		w.wait(r.limit(), func() bool {
 			if goal == 0 {
 				goal = w.begun + 4
 			}
@@ -520,7 +515,7 @@ func driveLostHandlers(r *run) {
 		r.pause(r.lease(s.Capabilities()) + r.timing.Session)
 		thaw()
 		r.pause(r.timing.Operation)
-		_ = c.end(r.patience())
+		_ = c.end(r.limit())
 		_ = s.Close()
 	}
 }

@@ -58,6 +58,7 @@ type Session struct {
 	Start         string        `json:"start,omitzero"`   // as in the URL
 	End           string        `json:"end,omitzero"`     // as in the URL
 	Only          string        `json:"only,omitzero"`    // partition= of the URL
+	Skip          bool          `json:"skip,omitzero"`    // trimmed=skip in the URL
 	Order         string        `json:"order,omitzero"`   // as messaging.Order prints it
 	Window        int           `json:"window,omitzero"`  // Capabilities.Window
 	Lease         time.Duration `json:"lease,omitzero"`   // Capabilities.Lease

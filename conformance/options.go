@@ -28,7 +28,8 @@ type Options struct {
 	Most int
 
 	// Limit bounds one run of a scenario, in the target's time. 0 means 10
-	// minutes.
+	// minutes, and 3 hours for a virtual target, where a crowd that dies one
+	// after the other takes its time.
 	Limit time.Duration
 
 	// Wall bounds one run of a scenario by the wall clock, and is what ends one
@@ -66,12 +67,12 @@ func newSuite(f Flavour, newTarget func() *Target, o *Options) (*suite, error) {
 	if s.first, err = s.probe(f); err != nil {
 		return nil, err
 	}
-	if s.options.Wall == 0 {
-		s.options.Wall = 2 * time.Minute
-		if !s.first.Virtual {
-			s.options.Wall = s.options.Limit + time.Minute
-		}
+	if s.first.Virtual {
+		s.options.Limit = cmp.Or(s.options.Limit, 3*time.Hour)
+		s.options.Wall = cmp.Or(s.options.Wall, 2*time.Minute)
 	}
+	s.options.Limit = cmp.Or(s.options.Limit, 10*time.Minute)
+	s.options.Wall = cmp.Or(s.options.Wall, s.options.Limit+time.Minute)
 	s.judge = newJudge(f, Claims{s.first.Unclaimed, s.first.Deviations, s.options.Rules, s.options.Most})
 	return s, s.judge.claims.check(f)
 }
@@ -81,7 +82,6 @@ func (o *Options) check() error {
 	if o.Limit < 0 || o.Wall < 0 || o.Events < 0 {
 		return errors.New("Options has a negative Limit, Wall or Events")
 	}
-	o.Limit = cmp.Or(o.Limit, 10*time.Minute)
 	o.Events = cmp.Or(o.Events, 2_000_000)
 	for o.Seed == 0 {
 		o.Seed = rand.Uint64()

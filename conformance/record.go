@@ -114,13 +114,13 @@ func value(producer, counter int) string { return fmt.Sprintf("%d/%d", producer,
 func (r *recorder) register(info Message, m messaging.Message) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.published = append(r.published, m)
+	n := len(r.published)
 	if r.sealed {
-		return 0
+		return n
 	}
 	info.ID, info.Key, info.Subject, info.Size = m.ID, m.Key, m.Subject, sizeOf(m)
 	r.h.Messages = append(r.h.Messages, info)
-	r.published = append(r.published, m)
-	n := len(r.h.Messages)
 	if line := firstLine(m.Body); line != "" {
 		r.byValue[line] = n
 	}
@@ -218,9 +218,9 @@ func phaseOf(err error) Phase {
 }
 
 var (
-	errPanicked = errors.New("conformance: the call panicked")
-	errHung     = errors.New("conformance: the call did not end in time")
-	errNonsense = errors.New("conformance: the call returned what no call may")
+	errPanicked = errors.New("panicked")
+	errHung     = errors.New("did not end in time")
+	errNonsense = errors.New("returned what no call may")
 )
 
 // guarded calls f and turns a panic of it into an error.

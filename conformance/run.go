@@ -107,6 +107,7 @@ func (r *run) begin(role Role, o *open) (*url.URL, Session) {
 	return u, Session{
 		Role: role, Channel: o.channel, Group: o.params.Get("group"), Subject: o.params.Get("subject"),
 		Start: o.params.Get("start"), End: o.params.Get("end"), Only: o.params.Get("partition"), Hold: o.hold,
+		Skip: o.params.Get("trimmed") == "skip",
 	}
 }
 

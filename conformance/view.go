@@ -1,6 +1,10 @@
 package conformance
 
-import "github.com/fa5182d2/messaging"
+import (
+	"sync"
+
+	"github.com/fa5182d2/messaging"
+)
 
 // View is a history with its events joined: which delivery is of which
 // message, how each was settled. It is made once, in linear time, and shared
@@ -36,6 +40,9 @@ type View struct {
 
 	// Invokes are the events that begin each call, by Event.Call - 1.
 	Invokes []int
+
+	streamOnce sync.Once // for stream
+	stream     *streamView
 }
 
 // Publication is one attempt to publish a message.

@@ -2,7 +2,7 @@ package memory
 
 import (
 	"fmt"
-	"sort"
+	"math"
 	"strconv"
 
 	"github.com/fa5182d2/messaging"
@@ -37,9 +37,8 @@ type assignment struct {
 	ending  bool     // nothing more is delivered
 	over    bool     // lost
 
-	resets []reset // the places to which it was set back, of rising offset
-	resetN uint32
-	back   *Entry // to where the Release under way sets it back
+	passes []*pass // those of which something uncommitted counts, the current one last
+	back   *Entry  // to where the Release under way sets it back
 
 	digits     string // texts of the offsets from digitsFrom on; only Receive uses them
 	digitsFrom int64
@@ -50,24 +49,35 @@ type assignment struct {
 // with, at no cost for what is outstanding.
 type tally struct{ n, bytes int }
 
-// reset is a place to which an assignment was set back, and which time that
-// was. Deliveries from there on that are older than that are void.
-type reset struct {
-	n    uint32
-	from int64
+// pass is what an assignment delivered from one set-back to the next. The next
+// ones made void what it delivered from until on.
+type pass struct {
+	a           *assignment
+	from, until int64
 }
 
 // newAssignment makes the assignment of a partition that is read on from c.
 func newAssignment(s *stream, p *partition, c *cursor) *assignment {
-	return &assignment{s: s, p: p, cursor: c, next: c.committed.Load(), end: -1}
+	a := &assignment{s: s, p: p, cursor: c, next: c.committed.Load(), end: -1}
+	a.begin()
+	return a
 }
+
+// begin begins a new pass.
+func (a *assignment) begin() {
+	a.passes = append(a.passes, &pass{a, a.next, math.MaxInt64})
+}
+
+// pass is the current one.
+func (a *assignment) pass() *pass { return a.passes[len(a.passes)-1] }
 
 // inHand is how many deliveries are unsettled.
 func (a *assignment) inHand() int { return a.sent.n - a.settled.n }
 
-// drained reports whether the partition has ended and all of it is settled.
+// drained reports whether the partition has ended and all of it, and of what
+// it was split from, is settled.
 func (a *assignment) drained() bool {
-	return a.p.closed.Load() && a.committed.Load() >= a.p.end.Load()
+	return a.p.closed.Load() && a.committed.Load() >= a.p.end.Load() && (a.parent == nil || a.parent.drained())
 }
 
 // exhausted reports whether all was delivered that ever will be.
@@ -127,7 +137,7 @@ func (a *assignment) take(w written) {
 	s := a.s
 	if n := len(s.runs); n == 0 || s.runs[n-1].seg != a.seg {
 		s.runs = append(s.runs, run{
-			a: a, seg: a.seg, pos: a.pos, offset: a.next, before: a.sent, reached: a.reached, resetN: a.resetN,
+			pass: a.pass(), seg: a.seg, pos: a.pos, offset: a.next, before: a.sent, reached: a.reached,
 		})
 	}
 	s.runs[len(s.runs)-1].n++
@@ -173,10 +183,9 @@ func (a *assignment) advance(to int64) {
 	if a.claim != nil && (a.ending && a.inHand() == 0 || from < due && due <= to || a.drained()) {
 		a.s.follow = append(a.s.follow, a)
 	}
-	// What is void is told by the last place below: that lies below all that
-	// is not committed.
-	for len(a.resets) > 1 && a.resets[1].from <= to {
-		a.resets = a.resets[1:]
+	for a.passes[0].until <= to {
+		a.passes[0] = nil
+		a.passes = a.passes[1:]
 	}
 }
 
@@ -187,7 +196,7 @@ func (a *assignment) commit(e *Entry) error {
 		return errMoved
 	case e.offset < a.committed.Load():
 		return nil
-	case a.void(e):
+	case e.void():
 		return errSetBack
 	}
 	a.s.bytes -= e.upTo.bytes - a.settled.bytes
@@ -200,21 +209,12 @@ func (a *assignment) commit(e *Entry) error {
 	return nil
 }
 
-// void reports whether e was set back since it was delivered.
-func (a *assignment) void(e *Entry) bool {
-	if len(a.resets) == 0 {
-		return false
-	}
-	i := sort.Search(len(a.resets), func(i int) bool { return a.resets[i].n > e.resetN })
-	return i < len(a.resets) && e.offset >= a.resets[i].from
-}
-
 // offer notes e as a place to set back to.
 func (a *assignment) offer(e *Entry) error {
 	switch {
 	case a.over:
 		return errMoved
-	case a.void(e):
+	case e.void():
 		return errSetBack
 	}
 	if a.back == nil {
@@ -236,11 +236,17 @@ func (a *assignment) setBack() {
 	}
 	a.s.bytes -= a.sent.bytes - sent.bytes
 	a.next, a.sent, a.seg = to, sent, nil
-	a.resetN++
-	for len(a.resets) > 0 && a.resets[len(a.resets)-1].from >= to {
-		a.resets = a.resets[:len(a.resets)-1]
+	// Every pass ends where a later one begins, or before: those that begin
+	// behind the place are void, and of the others only the last reaches it.
+	for len(a.passes) > 0 {
+		last := a.pass()
+		last.until = min(last.until, to)
+		if last.from < to {
+			break
+		}
+		a.passes = a.passes[:len(a.passes)-1]
 	}
-	a.resets = append(a.resets, reset{a.resetN, to})
+	a.begin()
 	if a.claim != nil && a.ending && a.inHand() == 0 {
 		a.s.follow = append(a.s.follow, a)
 	}

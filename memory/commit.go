@@ -76,7 +76,7 @@ func (s *stream) each(ds []*messaging.Delivery, f func(*assignment, *Entry) erro
 	for i, d := range ds {
 		e, err := s.entry(d)
 		if err == nil {
-			err = f(e.a, e)
+			err = f(e.pass.a, e)
 		}
 		if err == nil {
 			continue
@@ -95,7 +95,7 @@ func (s *stream) entry(d *messaging.Delivery) (*Entry, error) {
 		return nil, errNil
 	}
 	e, ok := d.Raw.(*Entry)
-	if !ok || e == nil || e.self != e || e.a.s != s {
+	if !ok || e == nil || e.self != e || e.pass.a.s != s {
 		return nil, errForeign
 	}
 	return e, nil

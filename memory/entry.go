@@ -15,24 +15,25 @@ type Entry struct {
 	Sequence uint64
 
 	self   *Entry // a copy is told by it
-	a      *assignment
+	pass   *pass
 	offset int64
 	upTo   tally // of the assignment, with this delivery
 	size   int
-	resetN uint32 // how often the assignment had been set back
 }
+
+// void reports whether the partition was set back to e or before it since.
+func (e *Entry) void() bool { return e.offset >= e.pass.until }
 
 // run is what a Receive returns of one segment: records that follow each
 // other.
 type run struct {
-	a       *assignment
+	pass    *pass
 	seg     *segment
 	pos     int
 	offset  int64
 	n       int
 	before  tally // of the assignment, without them
 	reached int64 // what lies below may have been delivered before
-	resetN  uint32
 }
 
 // copies is one allocation for all that a delivery is made of.
@@ -57,18 +58,19 @@ func (s *stream) fill() []*messaging.Delivery {
 	all := s.cut.copies.cut(s.collected, sharedParcels)
 	i := 0
 	for _, r := range s.runs {
+		a := r.pass.a
 		for range r.n {
 			w := r.seg.at(r.pos)
 			r.pos += w.size
 			r.before.n++
 			r.before.bytes += w.size
 			d, e := &all[i].delivery, &all[i].entry
-			*e = Entry{Sequence: w.seq(), self: e, a: r.a, offset: r.offset, upTo: r.before, size: w.size, resetN: r.resetN}
+			*e = Entry{Sequence: w.seq(), self: e, pass: r.pass, offset: r.offset, upTo: r.before, size: w.size}
 			s.cut.message(&d.Message, w)
 			d.Published = time.Unix(0, w.published())
 			d.Redelivered = r.offset < r.reached
-			d.Partition, d.Offset = r.a.p.name, r.a.text(r.offset)
-			d.Lease, d.Raw = &r.a.lease, e
+			d.Partition, d.Offset = a.p.name, a.text(r.offset)
+			d.Lease, d.Raw = &a.lease, e
 			ds[i] = d
 			r.offset++
 			i++

@@ -68,9 +68,10 @@ func (g *group) add(p *partition, committed int64) {
 	g.claims = append(g.claims, c)
 }
 
-// drained reports whether the partition has ended and all of it is committed.
+// drained reports whether the partition has ended and all of it, and of what
+// it was split from, is committed.
 func (c *claim) drained() bool {
-	return c.p.closed.Load() && c.committed.Load() >= c.p.end.Load()
+	return c.p.closed.Load() && c.committed.Load() >= c.p.end.Load() && !c.blocked()
 }
 
 // blocked reports whether the partition has to wait for the one that it was
@@ -140,11 +141,6 @@ func (g *group) dismiss(s *stream, why string) {
 func (g *group) refresh() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, c := range g.claims {
-		if !c.finished && c.drained() {
-			c.finish()
-		}
-	}
 	g.rebalance()
 }
 
@@ -168,6 +164,11 @@ func (g *group) remove() {
 
 // rebalance shares the partitions out again and begins what that takes.
 func (g *group) rebalance() {
+	for _, c := range g.claims { // each behind the one that it was split from
+		if !c.finished && c.drained() {
+			c.finish()
+		}
+	}
 	g.retarget()
 	for _, c := range g.claims {
 		switch {

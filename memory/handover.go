@@ -94,7 +94,6 @@ func (g *group) settled(a *assignment) {
 	switch {
 	case c.owner != a:
 	case c.drained():
-		c.finish()
 		g.rebalance()
 	case c.ending && a.s.idle(a):
 		c.move()

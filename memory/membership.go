@@ -149,7 +149,7 @@ func (s *stream) thaw() {
 
 // join makes s a member of the group that o names, and makes the group where
 // there is none. The channel's mutex is held.
-func (s *stream) join(o *options, start position) error {
+func (s *stream) join(o *options) error {
 	l := s.l
 	if o.partition != "" {
 		if _, err := l.partition(o.partition); err != nil {
@@ -162,7 +162,7 @@ func (s *stream) join(o *options, start position) error {
 			return fmt.Errorf("channel %q has no group %q: %w", l.c.name, o.group, messaging.ErrNotFound)
 		}
 		var err error
-		if g, err = l.found(o, start); err != nil {
+		if g, err = l.found(o); err != nil {
 			return err
 		}
 	}
@@ -172,11 +172,11 @@ func (s *stream) join(o *options, start position) error {
 }
 
 // found makes the group that o names, with a cursor in every partition.
-func (l *log) found(o *options, start position) (*group, error) {
+func (l *log) found(o *options) (*group, error) {
 	g := &group{l: l, name: o.group}
 	for _, p := range l.parts {
-		at := start
-		if start.kind == atOffset && p.name != o.partition {
+		at := o.from
+		if at.kind == atOffset && p.name != o.partition {
 			at = position{kind: atFirst}
 		}
 		offset, err := p.resolve(at)
@@ -191,7 +191,7 @@ func (l *log) found(o *options, start position) (*group, error) {
 }
 
 // read makes s read alone. The channel's mutex is held.
-func (s *stream) read(o *options, start, end position) error {
+func (s *stream) read(o *options) error {
 	parts := s.l.parts
 	if o.partition != "" {
 		p, err := s.l.partition(o.partition)
@@ -201,19 +201,19 @@ func (s *stream) read(o *options, start, end position) error {
 		parts = []*partition{p}
 	}
 	for _, p := range parts {
-		from, err := p.resolve(start)
+		from, err := p.resolve(o.from)
 		if err != nil {
 			return err
 		}
 		a := s.alone(p, from)
-		switch end.kind {
+		switch o.to.kind {
 		case atEnd:
 			a.end = p.end.Load()
 		case atOffset:
-			a.end = end.offset
+			a.end = o.to.offset
 		case atTime:
-			a.until = nano(end.at)
-			if at := p.since(end.at); at < p.end.Load() {
+			a.until = nano(o.to.at)
+			if at := p.since(o.to.at); at < p.end.Load() {
 				a.end = at
 			}
 		}

@@ -152,6 +152,11 @@ func (b *Backend) open(ctx context.Context, u *url.URL, kind string) (*channel, 
 	if kind != "" && o.kind != "" && o.kind != kind {
 		return nil, nil, fmt.Errorf("a %s is opened and the kind is %s: %w", kind, o.kind, errors.ErrUnsupported)
 	}
+	if kind == "stream" {
+		if err := o.checkPositions(); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := b.gate.wait(ctx); err != nil {
 		return nil, nil, err
 	}

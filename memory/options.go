@@ -19,6 +19,7 @@ type options struct {
 	subject               string // as given: "" is no subject=
 	pattern               pattern
 	partition, start, end string
+	from, to              position // what start and end are
 	trimmedSkip           bool
 	create, retry         bool
 	partitions, retain    int
@@ -79,7 +80,8 @@ func (b *Backend) parse(u *url.URL) (*options, error) {
 	p.Allow("envelope") // nothing needs one here
 	var badPattern error
 	o.pattern, badPattern = parsePattern(o.subject)
-	return o, errors.Join(p.Err(), badPattern, o.check(u))
+	badPosition := o.parsePositions()
+	return o, errors.Join(p.Err(), badPattern, badPosition, o.check(u))
 }
 
 func pick[T any](yes bool, a, b T) T {

@@ -27,28 +27,28 @@ const (
 	atOffset
 )
 
-// positions are start= and end=, checked as far as they can be without the
-// stream.
-func (o *options) positions() (start, end position, err error) {
-	if start, err = parsePosition("start", o.start, "earliest", atFirst, "latest"); err != nil {
-		return
-	}
-	if end, err = parsePosition("end", o.end, "", unbounded, "now"); err != nil {
-		return
-	}
+// parsePositions parses start= and end=.
+func (o *options) parsePositions() error {
+	var badStart, badEnd error
+	o.from, badStart = parsePosition("start", o.start, "earliest", atFirst, "latest")
+	o.to, badEnd = parsePosition("end", o.end, "", unbounded, "now")
+	return errors.Join(badStart, badEnd)
+}
+
+// checkPositions reports what makes no sense for a subscriber of a stream.
+func (o *options) checkPositions() error {
 	switch {
 	case o.group != "" && o.end != "":
-		err = errors.New("group= with end=: a group has no end; leave out group= to read alone")
-	case o.group != "" && o.partition != "" && start.kind != atOffset:
-		err = errors.New("group= with partition=: a group shares out all partitions; leave out group= to read one alone, or give the offset in start= at which the group begins in it")
-	case o.partition == "" && (start.kind == atOffset || end.kind == atOffset):
-		err = errors.New("an offset in start= or end= is one of a partition: say which with partition=")
-	case start.kind == atOffset && end.kind == atOffset && end.offset < start.offset:
-		err = fmt.Errorf("end=%d is before start=%d", end.offset, start.offset)
-	case start.kind == atTime && end.kind == atTime && end.at.Before(start.at):
-		err = fmt.Errorf("end=%s is before start=%s", o.end, o.start)
+		return errors.New("group= with end=: a group has no end; leave out group= to read alone")
+	case o.group != "" && o.partition != "" && o.from.kind != atOffset:
+		return errors.New("group= with partition=: a group shares out all partitions; leave out group= to read one alone, or give with start= the offset at which a new group begins in it")
+	case o.partition == "" && (o.from.kind == atOffset || o.to.kind == atOffset):
+		return errors.New("an offset in start= or end= is one of a partition: say which with partition=")
+	case o.from.kind == atOffset && o.to.kind == atOffset && o.to.offset < o.from.offset,
+		o.from.kind == atTime && o.to.kind == atTime && o.to.at.Before(o.from.at):
+		return fmt.Errorf("end=%s is before start=%s", o.end, o.start)
 	}
-	return
+	return nil
 }
 
 // parsePosition parses the parameter of that name: a time, an offset, or one

@@ -50,35 +50,38 @@ var _ messaging.StreamSubscriber = (*stream)(nil)
 
 // openStream opens a subscriber to the channel's stream.
 func (c *channel) openStream(_ context.Context, o *options) (*stream, error) {
-	if c.log == nil || o.kind == "queue" {
-		return nil, fmt.Errorf("channel %q has kind=queue and no stream: %w", c.name, errors.ErrUnsupported)
-	}
-	start, end, err := o.positions()
-	if err != nil {
-		return nil, err
+	if c.log == nil {
+		return nil, fmt.Errorf("channel %q was created with kind=queue and has no stream: %w", c.name, errors.ErrUnsupported)
 	}
 	s := newStream(c.log, o)
-	c.mu.Lock()
-	c.log.opened++
-	s.id = c.log.opened
-	if c.removed {
-		err = errDeleted
-	} else if o.group == "" {
-		err = s.read(o, start, end)
-	} else {
-		err = s.join(o, start)
-	}
-	if err == nil {
-		c.subscribed = true
-	}
-	c.mu.Unlock()
-	if err != nil {
+	if err := s.open(o); err != nil {
 		return nil, err
 	}
 	if s.g != nil {
 		s.g.report()
 	}
 	return s, nil
+}
+
+// open makes s read what o says.
+func (s *stream) open(o *options) error {
+	c := s.l.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.removed {
+		return errDeleted
+	}
+	s.l.opened++
+	s.id = s.l.opened
+	read := s.read
+	if o.group != "" {
+		read = s.join
+	}
+	if err := read(o); err != nil {
+		return err
+	}
+	c.subscribed = true
+	return nil
 }
 
 func newStream(l *log, o *options) *stream {
@@ -269,7 +272,7 @@ func (s *stream) deliver() []*messaging.Delivery {
 	if move := chaos.now().Move; s.g != nil && move > 0 {
 		for _, r := range s.runs {
 			if chaos.roll(move) {
-				moved = append(moved, r.a)
+				moved = append(moved, r.pass.a)
 			}
 		}
 	}

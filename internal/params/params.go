@@ -6,12 +6,25 @@ package params
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// Redacted returns what an error or a log line shows of u: scheme, host and
+// path. [url.URL.Redacted] shows more than that: a user without a password,
+// which often is a token; the parameters, which may hold a URL of their own;
+// and what follows a password whose /, ? or # was not escaped.
+func Redacted(u *url.URL) string {
+	if u.Opaque != "" || strings.Contains(u.Path, "@") {
+		return u.Scheme + ":…"
+	}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
+	return shown.String()
+}
 
 // Set is the parameters of one URL. Its readers return the parameter's value,
 // or the default where it is absent; what is wrong is collected for Err. Not
@@ -33,27 +46,20 @@ func Of(backend string, u *url.URL) *Set {
 	return s
 }
 
-// Err returns what is wrong with the parameters that were read, and that
-// others are there than those which were read or allowed, or nil. Call it
-// last.
+// Err returns what is wrong with the parameters that were read, that one is
+// there twice, and that others are there than those which were read or
+// allowed, or nil. Call it last.
 func (s *Set) Err() error {
-	errs := s.errs
-	for _, name := range sortedKeys(s.values) {
+	errs := slices.Clone(s.errs)
+	for _, name := range slices.Sorted(maps.Keys(s.values)) {
 		if !slices.Contains(s.known, name) {
 			known := slices.Sorted(slices.Values(s.known))
-			errs = append(errs, fmt.Errorf("%s: unknown url parameter %q; there are: %s", s.backend, name, strings.Join(slices.Compact(known), ", ")))
+			errs = append(errs, fmt.Errorf("%s: unknown url parameter %s; there are: %s", s.backend, quote(name), strings.Join(slices.Compact(known), ", ")))
+		} else if n := len(s.values[name]); n > 1 {
+			errs = append(errs, fmt.Errorf("%s: url parameter %q is given %d times", s.backend, name, n))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func sortedKeys(v url.Values) []string {
-	keys := make([]string, 0, len(v))
-	for k := range v {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // Allow accepts parameters without reading them: those of another role.
@@ -61,20 +67,29 @@ func (s *Set) Allow(names ...string) { s.known = append(s.known, names...) }
 
 // Fail records that a parameter's value is bad, and what would be right.
 func (s *Set) Fail(name, want string) {
-	s.errs = append(s.errs, fmt.Errorf("%s: bad url parameter %s=%q: want %s", s.backend, name, s.values.Get(name), want))
+	v := s.values.Get(name)
+	if strings.Contains(v, " ") {
+		want += "; a + in a url is a space, %2B is a plus sign"
+	}
+	s.errs = append(s.errs, fmt.Errorf("%s: bad url parameter %s=%s: want %s", s.backend, name, quote(v), want))
+}
+
+// quote quotes a piece of a query, unless it holds an @: then it may be a URL
+// with a password, or what follows a password's unescaped question mark.
+func quote(piece string) string {
+	if strings.Contains(piece, "@") {
+		return "(not shown: it has an @)"
+	}
+	return strconv.Quote(piece)
 }
 
 // Lookup returns the value of a parameter and whether it is there.
 func (s *Set) Lookup(name string) (string, bool) {
 	s.known = append(s.known, name)
-	given := s.values[name]
-	if len(given) > 1 {
-		s.errs = append(s.errs, fmt.Errorf("%s: url parameter %q is given %d times", s.backend, name, len(given)))
+	if given := s.values[name]; len(given) > 0 {
+		return given[0], true
 	}
-	if len(given) == 0 {
-		return "", false
-	}
-	return given[0], true
+	return "", false
 }
 
 // String returns a text.

@@ -1,0 +1,262 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fa5182d2/messaging"
+)
+
+// replay reads to the end, committing as it goes.
+func replay(tb testing.TB, s messaging.StreamSubscriber) []*messaging.Delivery {
+	tb.Helper()
+	var all []*messaging.Delivery
+	for {
+		ds, err := s.Receive(context.Background(), 7)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		commit(tb, s, ds...)
+		all = append(all, ds...)
+	}
+}
+
+func TestReadingAlone(t *testing.T) {
+	begin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // synctest's
+	at := func(i int) string { return begin.Add(time.Duration(i) * time.Second).Format(time.RFC3339) }
+	for query, want := range map[string]int{
+		"end=now":                                50,
+		"start=earliest&end=now":                 50,
+		"start=latest&end=now":                   0,
+		"start=" + at(2) + "&end=now":            30,
+		"end=" + at(2):                           20,
+		"start=" + at(1) + "&end=" + at(4):       30,
+		"start=" + at(1) + "&end=" + at(1):       0,
+		"partition=1&end=now":                    25,
+		"partition=1&start=20&end=now":           5,
+		"partition=1&start=9&end=11":             2,
+		"partition=0&start=25&end=25":            0,
+		"partition=0&start=" + at(4) + "&end=25": 5,
+		"partition=0&start=9&end=" + at(2):       1,
+		"partition=1&start=latest&end=now":       0,
+		"start=1969-12-31T23:59:59Z&end=now":     50,
+		"start=2099-01-01T00:00:00Z&end=now":     0,
+		"partition=1&start=0&end=" + at(0):       0,
+		"partition=1&end=0":                      0,
+		"partition=1&inflight=1&end=now":         25,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := new(Backend)
+			pub := openPublisher(t, b, "mem://s?partitions=2")
+			for i := range 5 {
+				publish(t, pub, "", numbers(10*i, 10*i+10)...)
+				time.Sleep(time.Second)
+			}
+			idle := openStream(t, b, "mem://s?group=idle")
+			s := openStream(t, b, "mem://s?"+query)
+			publish(t, pub, "", "later", "later")
+			before := time.Now()
+			for range 2 {
+				got := replay(t, s)
+				equal(t, query, len(got), want)
+				equal(t, "time", time.Since(before), 0)
+				reached := map[string]messaging.Offset{}
+				for _, d := range got {
+					if o := reached[d.Partition]; o != "" && d.Offset.Compare(o) <= 0 {
+						t.Errorf("%s: %s after %s", query, d.Offset, o)
+					}
+					reached[d.Partition] = d.Offset
+					if string(d.Body) == "later" || d.Redelivered || closed(d.Lease.Ending()) {
+						t.Errorf("%s: got %q, redelivered %v", query, d.Body, d.Redelivered)
+					}
+				}
+				// The end stays where it is, and Commit has recorded nothing.
+				_, err := s.Receive(t.Context(), 1)
+				is(t, query+" after the end", err, io.EOF)
+				if strings.HasSuffix(query, "end=now") {
+					break // it is another now
+				}
+				s = openStream(t, b, "mem://s?"+query)
+			}
+			equal(t, "for others", len(take(t, idle, 100)), 52)
+		})
+	}
+}
+
+func TestEndOfWhatIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=1")
+		publish(t, pub, "", numbers(0, 5)...)
+		s := openStream(t, b, "mem://s?end=now")
+		ds := receive(t, s, 5)
+		_, err := s.Receive(t.Context(), 1)
+		is(t, "all was delivered", err, io.EOF)
+		giveBack(t, s, ds[3])
+		again := receive(t, s, 2)
+		equal(t, "again", places(again), "0/3 0/4")
+		equal(t, "redelivered", again[0].Redelivered, true)
+		_, err = s.Receive(t.Context(), 1)
+		is(t, "all was delivered again", err, io.EOF)
+		commit(t, s, again...)
+		_, err = s.Receive(t.Context(), 1)
+		is(t, "all was committed", err, io.EOF)
+	})
+}
+
+func TestEndWaitsForTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=1")
+		publish(t, pub, "", numbers(0, 5)...)
+		s := openStream(t, b, "mem://s?end=now&inflight=3")
+		ds := receive(t, s, 3)
+		nothing(t, s, time.Hour)
+		commit(t, s, ds...)
+		equal(t, "rest", places(replay(t, s)), "0/3 0/4")
+	})
+}
+
+func TestEndInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=2")
+		publish(t, pub, "", "0")
+		begin := time.Now()
+		in := func(d time.Duration) string { return begin.Add(d).UTC().Format(time.RFC3339) }
+		stops := openStream(t, b, "mem://s?end="+in(10*time.Second))
+		byOffset := openStream(t, b, "mem://s?partition=1&end=2")
+		go func() {
+			for i := range 15 {
+				time.Sleep(time.Second)
+				publish(t, pub, keyOf(t, b, "s", 1), fmt.Sprint(i+1))
+			}
+		}()
+		equal(t, "bodies", strings.Join(bodies(replay(t, byOffset)), " "), "0 1")
+		got := replay(t, stops)
+		equal(t, "bodies", strings.Join(bodies(got), " "), "0 1 2 3 4 5 6 7 8 9")
+		equal(t, "time", time.Since(begin), 10*time.Second)
+
+		// The wall clock may be put forward while nothing is published.
+		time.Sleep(time.Minute)
+		stops = openStream(t, b, "mem://s?start=latest&end="+in(3*time.Hour))
+		go func() {
+			time.Sleep(time.Minute)
+			b.StepClock(3 * time.Hour)
+		}()
+		begin = time.Now()
+		equal(t, "after the step", len(replay(t, stops)), 0)
+		if took := time.Since(begin); took < time.Minute || took > time.Minute+clockStep {
+			t.Errorf("the end came after %v", took)
+		}
+	})
+}
+
+func TestStartByATimeWhoseClockSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=1")
+		stamp := func() string { return time.Now().Add(time.Duration(b.skew.Load())).UTC().Format(time.RFC3339) }
+		var stamps []string
+		for i, step := range []time.Duration{0, 0, time.Hour, 0, -2 * time.Hour, 0, 3 * time.Hour, 0} {
+			b.StepClock(step)
+			time.Sleep(time.Second)
+			stamps = append(stamps, stamp())
+			publish(t, pub, "", fmt.Sprint(i))
+		}
+		// Messages that fill segments, of the same time as the last.
+		body := strings.Repeat(" ", 1000)
+		for range 200 {
+			publish(t, pub, "", body)
+		}
+		for from, stamp := range stamps {
+			got := replay(t, openStream(t, b, "mem://s?end=now&start="+stamp))
+			first := got[0]
+			want := from
+			for i, other := range stamps[:from] {
+				if other >= stamp {
+					want = i
+					break
+				}
+			}
+			equal(t, "first since "+stamp, string(first.Body), fmt.Sprint(want))
+			equal(t, "all", len(got), 208-want)
+		}
+		equal(t, "after all", len(replay(t, openStream(t, b, "mem://s?end=now&start=2099-01-01T00:00:00Z"))), 0)
+
+		// When the record that made a segment late is gone, nothing is missed.
+		if err := b.Trim("s", "0", "3"); err != nil {
+			t.Fatal(err)
+		}
+		got := replay(t, openStream(t, b, "mem://s?end=now&start="+stamps[2]))
+		for _, want := range []string{"3", "6", "7"} {
+			found := false
+			for _, d := range got {
+				found = found || string(d.Body) == want
+			}
+			if !found {
+				t.Errorf("%s is missing", want)
+			}
+		}
+	})
+}
+
+func TestBadPositions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		for _, query := range []string{
+			"start=now", "start=-1", "start=007", "start=1.5", "start=99999999999999999999&partition=0", "start=tomorrow",
+			"start=2026-01-02", "start=2026-01-02T03:04:05+01:00", "end=latest", "end=earliest", "end=x",
+			"group=g&end=now", "group=g&partition=0", "group=g&partition=0&start=latest",
+			"start=5", "end=5", "group=g&start=5",
+			"partition=0&start=5&end=4", "start=2026-01-02T03:04:06Z&end=2026-01-02T03:04:05Z",
+		} {
+			if _, err := b.OpenStream(t.Context(), parse(t, "mem://s?"+query)); err == nil {
+				t.Errorf("%s: no error", query)
+			}
+		}
+		equal(t, "channels made by bad urls", len(b.channels), 0)
+		publish(t, openPublisher(t, b, "mem://s?partitions=2"), keyOf(t, b, "s", 0), numbers(0, 5)...)
+		for query, want := range map[string]error{
+			"partition=2": messaging.ErrNotFound, "partition=-1": messaging.ErrNotFound, "partition=00": messaging.ErrNotFound,
+			"partition=x": messaging.ErrNotFound, "partition=%2b1": messaging.ErrNotFound, "partition=7&group=g&start=0": messaging.ErrNotFound,
+			"partition=0&start=6": nil, "partition=0&group=g&start=6": nil,
+		} {
+			_, err := b.OpenStream(t.Context(), parse(t, "mem://s?"+query))
+			if err == nil || want != nil && !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", query, err, want)
+			}
+		}
+		equal(t, "groups made by bad urls", len(b.channels["s"].log.groups), 0)
+	})
+}
+
+func FuzzPosition(f *testing.F) {
+	for _, text := range []string{"", "earliest", "latest", "0", "007", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123456789+01:00", "-1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		u := &url.URL{Scheme: "mem", Host: "s", RawQuery: url.Values{"start": {text}, "partition": {"0"}}.Encode()}
+		b := new(Backend)
+		s, err := b.OpenStream(context.Background(), u)
+		if err != nil {
+			return
+		}
+		if _, err := parseOffset(messaging.Offset(text)); err == nil && text != "0" {
+			t.Errorf("start=%s is beyond the end", text)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
