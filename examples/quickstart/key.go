@@ -16,6 +16,7 @@ type field struct {
 
 const (
 	mostFields  = 20
+	mostText    = 4 << 10 // bytes of a line that are looked at
 	longestKey  = 64 // bytes
 	longestShow = 20
 	punctuation = "\"'`,:;()[]"
@@ -57,7 +58,8 @@ func findSeparator(sample []line) string {
 	for _, s := range []string{"\t", ",", ";"} {
 		lines := map[int]int{} // by how often they have it
 		for i := range sample {
-			lines[bytes.Count(sample[i].text, []byte(s))]++
+			text := sample[i].text
+			lines[bytes.Count(text[:min(len(text), mostText)], []byte(s))]++
 		}
 		delete(lines, 0)
 		for _, n := range lines {
@@ -73,7 +75,7 @@ func findSeparator(sample []line) string {
 // the line has no such field. It is valid UTF-8 and short, as some brokers
 // want their keys.
 func (f field) of(text []byte) string {
-	value := f.cut(text)
+	value := f.cut(text[:min(len(text), mostText)])
 	value = bytes.Trim(bytes.TrimSpace(value), punctuation)
 	value = value[:min(len(value), longestKey)]
 	return strings.ToValidUTF8(string(value), "?")

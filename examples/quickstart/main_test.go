@@ -188,6 +188,7 @@ func TestHalvesThatAreNotThere(t *testing.T) {
 	}
 	show(t, in(nil), "-url", "mem://x?kind=queue").mustBe(t, 0, "stream: left out", "in all       2 published")
 	show(t, in(nil), "-url", "mem://x?kind=stream").mustBe(t, 0, "queue: left out", "followed     2 of 2")
+	show(t, in(nil), "-url", "mem://x?group=mine&start=earliest").mustBe(t, 0, "in all       2 published", "replayed     2 of 2")
 	mem := &memory.Backend{}
 	show(t, in(messaging.Backends{"mem": mem, "log": onlyStreams{mem}}), "-url", "log://x").mustBe(t, 0, "queue: left out", "followed     2 of 2")
 	mem = &memory.Backend{}

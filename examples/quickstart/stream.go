@@ -1,11 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
-	"hash/fnv"
 	"io"
 	"maps"
 	"net/url"
@@ -38,7 +39,7 @@ type reading struct {
 // partition is what was seen in one partition: a sum over it, to compare.
 type partition struct {
 	offset messaging.Offset
-	sum    hash.Hash64
+	sum    hash.Hash
 }
 
 func (t *tour) newReading() *reading {
@@ -132,7 +133,7 @@ func (r *reading) add(d *messaging.Delivery) {
 	defer r.mu.Unlock()
 	p := r.partitions[d.Partition]
 	if p == nil {
-		p = &partition{sum: fnv.New64a()}
+		p = &partition{sum: sha256.New()}
 		r.partitions[d.Partition] = p
 	} else if d.Offset.Compare(p.offset) <= 0 {
 		return
@@ -155,6 +156,6 @@ func (r *reading) add(d *messaging.Delivery) {
 // sameAs says whether both saw the same messages in the same places.
 func (r *reading) sameAs(other *reading) bool {
 	return maps.EqualFunc(r.partitions, other.partitions, func(a, b *partition) bool {
-		return a.offset == b.offset && a.sum.Sum64() == b.sum.Sum64()
+		return a.offset == b.offset && bytes.Equal(a.sum.Sum(nil), b.sum.Sum(nil))
 	})
 }
