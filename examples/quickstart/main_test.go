@@ -91,6 +91,9 @@ func TestWithNothingGiven(t *testing.T) {
 		if len(ns) != 3 || ns[0] != ns[1]+ns[2] || ns[0] == 0 {
 			t.Fatalf("%s: %v", name, ns)
 		}
+		if name == "worker 3" && (ns[2] < ns[0]/20 || ns[2] > ns[0]/5) {
+			t.Errorf("worker 3 failed %d of %d, want about every tenth", ns[2], ns[0])
+		}
 		started, handled, failed = started+ns[0], handled+ns[1], failed+ns[2]
 	}
 	if together := r.numbers(t, "together"); together[0] != started || together[1] != handled || together[2] != failed {
