@@ -55,7 +55,7 @@ func countOf(t *tally) string {
 // report prints what happened.
 func (t *tour) report(w io.Writer) {
 	fmt.Fprintf(w, "%s of %s%s\n", count(t.lines.read, "line"), t.in.name, t.notPublished())
-	fmt.Fprintf(w, "published    %s to %s in %v\n", count(int(t.published.Load()), "message"), redacted(t.url), t.took.Round(time.Millisecond/10))
+	fmt.Fprintf(w, "published    %s to %s in %v\n", count(int(t.published.Load()), "message"), shown(t.url), t.took.Round(time.Millisecond/10))
 	if t.key.n > 0 {
 		fmt.Fprintf(w, "key          %v\n", t.key)
 	}

@@ -121,11 +121,11 @@ func withDefaults(rawURL string, pairs ...string) string {
 	return u.String()
 }
 
-// redacted is the URL as it may be shown.
-func redacted(rawURL string) string {
+// shown is the URL without what may be secret: its user and parameters.
+func shown(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return "a url that does not parse"
 	}
-	return u.Redacted()
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
