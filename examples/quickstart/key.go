@@ -17,7 +17,7 @@ type field struct {
 const (
 	mostFields  = 20
 	mostText    = 4 << 10 // bytes of a line that are looked at
-	longestKey  = 64 // bytes
+	longestKey  = 64      // bytes
 	longestShow = 20
 	punctuation = "\"'`,:;()[]"
 )
