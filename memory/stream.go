@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,6 +114,9 @@ func (s *stream) String() string {
 // Receive implements messaging.Subscriber.
 func (s *stream) Receive(ctx context.Context, max int) ([]*messaging.Delivery, error) {
 	ds, err := s.receive(ctx, max)
+	if err == io.EOF {
+		return nil, err // itself: a wrapped one is an error
+	}
 	if err != nil {
 		return nil, fmt.Errorf("memory: receive from %v: %w", s, err)
 	}
