@@ -247,7 +247,7 @@ func (c *consumer) receive() {
 	case err == nil && len(ds) > 0:
 	case c.receiveCtx.Err() != nil:
 		c.drain(nil) // a Receive that fails then was ended by it
-	case err == io.EOF:
+	case err == io.EOF: // not errors.Is: a connection's EOF is not the stream's
 		if c.eof = true; hadNothing && c.inHand == 0 {
 			c.drain(nil)
 		}

@@ -370,6 +370,18 @@ func TestConsumeHandlesEverythingBeforeEOFCounts(t *testing.T) {
 	})
 }
 
+func TestConsumeTakesABrokenConnectionForAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream()
+		s.arrive(records(nil, "a", 0, 3)...)
+		s.end(fmt.Errorf("read tcp: %w", io.EOF))
+		c := consume(t, s, new(pace).handle, nil)
+		if err := <-c.result; !errors.Is(err, io.EOF) {
+			t.Errorf("Consume: %v, want Receive's error", err)
+		}
+	})
+}
+
 func TestConsumeCutsAStreamAtTheEndOfGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream()

@@ -29,7 +29,7 @@ type assignment struct {
 	place   int      // in the subscriber's assigned; below 0 when taken away
 	next    int64    // offset of the next delivery
 	end     int64    // nothing is delivered from here on; below 0 without end
-	until   int64    // nor from the first record on that is published then; 0 without
+	until   int64    // nor from the first record on that is published then or later
 	seg     *segment // of next, or what was before it; nil: to be found
 	pos     int      // of next in seg
 	sent    tally    // all that was delivered and not set back
@@ -58,7 +58,7 @@ type pass struct {
 
 // newAssignment makes the assignment of a partition that is read on from c.
 func newAssignment(s *stream, p *partition, c *cursor) *assignment {
-	a := &assignment{s: s, p: p, cursor: c, next: c.committed.Load(), end: -1}
+	a := &assignment{s: s, p: p, cursor: c, next: c.committed.Load(), end: -1, until: math.MaxInt64}
 	a.begin()
 	return a
 }
@@ -119,7 +119,7 @@ func (a *assignment) collect(most int) error {
 	from := a.next
 	for a.next-from < int64(most) && a.next < limit {
 		w := a.seek()
-		if a.until != 0 && w.size > 0 && w.published() >= a.until {
+		if w.size > 0 && w.published() >= a.until {
 			a.end = a.next
 			break
 		}

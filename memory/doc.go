@@ -31,9 +31,17 @@
 //	retry=none          Publish tries once (NoRetry)
 //	create=false        what does not exist is ErrNotFound (NoCreate)
 //
-// and for streams partitions=, partition=, start=, end=, handover= and
-// trimmed=. The parameters of another role are accepted and do nothing, an
-// unknown one is an error. envelope= does nothing: nothing needs one here.
+// and for streams
+//
+//	partitions=4        how many a new channel's stream has (Partitions)
+//	partition=N         read this one, without group= (Partition)
+//	start=WHERE         earliest, latest, an RFC 3339 time, an offset (Start)
+//	end=WHERE           now, an RFC 3339 time, an offset, exclusive (End)
+//	handover=10s        how long a partition that moves waits (Handover)
+//	trimmed=skip        go on behind what retention removed (Trimmed)
+//
+// The parameters of another role are accepted and do nothing, an unknown one
+// is an error. envelope= does nothing: nothing needs one here.
 //
 // # Channels
 //
@@ -76,6 +84,45 @@
 // nobody sees what another does to them. IDs, keys, subjects, and header keys
 // and values are strings.
 //
+// # Streams
+//
+// A stream has partitions "0", "1" and so on. Messages with one key go to one
+// of them, by a hash that is the same in every process; those without a key go
+// to each in turn. Offsets count from 0 in each partition, without gaps.
+//
+// With group= a subscriber is a member of a consumer group, whose partitions
+// are spread evenly over its members; when members come and go as few as
+// possible move. A partition moves in order: Ending fires, nothing more of it
+// is delivered, and as soon as nothing of it is unsettled, or handover= has
+// passed, Lost fires and the new owner goes on at the committed offset. What a
+// closed member had moves at once; what a crashed or frozen one had moves when
+// lease= has passed since, and a frozen one that thaws finds its leases lost
+// and joins again. Epoch counts the owners of a partition in its group.
+//
+// start= says where a group begins, for all partitions, when it is opened for
+// the first time; later it does nothing. An offset needs partition=, and the
+// group then begins at the earliest message of the others. Partitions that are
+// added later are read from their beginning, also with start=latest. Groups
+// last as long as their channel, and retention waits for them. group= with
+// end=, or with partition= and no offset, is an error.
+//
+// Without group= a subscriber reads alone: everything, or partition=. An end=
+// of now, or of a time in the past, is fixed when it is opened; a time in the
+// future ends what is published by then, which Receive waits for. The lease is
+// lost at Close only. What has no end= and no partition= includes partitions
+// that are added later. A partition that was split has an end, so partition=
+// comes to io.EOF there without end=, too.
+//
+// Messages of a partition that came of a split are delivered when what it was
+// split from is committed, so that a key keeps its order. That is so for those
+// who read alone as well: who commits nothing does not get them.
+//
+// Attempt is 0: streams do not count. Redelivered is true where the group, or
+// the subscriber that reads alone, may have been given that offset before.
+//
+// A stream's windows count a message with some 20 bytes more than it has: how
+// it is written to the log. That is so for retain=, too.
+//
 // # Limits
 //
 // A message has at most [Backend].MaxMessage bytes (16 MiB): its body, headers,
@@ -83,8 +130,11 @@
 //
 // Memory is bounded by what is outstanding and by retain=, not otherwise: a
 // publisher is never held back. A queue keeps a message until it is settled. A
-// log keeps it until every group has committed it and longer, up to retain=
-// bytes (256 MiB); before anybody has opened a subscriber nothing is removed.
+// log keeps it until every group has committed it, one that nobody is in any
+// more included, and then longer, up to retain= bytes (256 MiB) and what is left of
+// a segment of 64 KiB, or of four messages, in each partition; before anybody
+// has opened a subscriber nothing is removed. Its bytes are not looked into by
+// the garbage collector.
 // A channel with kind=queue keeps no log, only what its default subscription,
 // if nobody has opened it yet, would get: everything before there is any
 // subscriber, and then the latest retain= bytes. With dedup= a channel keeps

@@ -134,7 +134,7 @@ func (b *Backend) OpenStream(ctx context.Context, u *url.URL) (messaging.StreamS
 	c, o, err := b.open(ctx, u, "stream")
 	if err == nil {
 		var s *stream
-		if s, err = c.openStream(ctx, o); err == nil {
+		if s, err = c.openStream(o); err == nil {
 			return s, nil
 		}
 	}
