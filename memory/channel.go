@@ -78,7 +78,6 @@ func (c *channel) openQueue(o *options) (*queue, error) {
 		return nil, err
 	}
 	c.subscribed = true
-	c.trimBacklog()
 	return s.open(o), nil
 }
 

@@ -114,6 +114,29 @@ func TestGroups(t *testing.T) {
 	})
 }
 
+// One message wakes who waits in each group.
+func TestGroupsAreWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://q")
+		received := make(chan error)
+		for i := range 3 {
+			sub := openQueue(t, b, fmt.Sprint("mem://q?group=", i))
+			go func() {
+				_, err := sub.Receive(t.Context(), 1)
+				received <- err
+			}()
+		}
+		synctest.Wait()
+		publish(t, pub, "", "a")
+		for range 3 {
+			if err := <-received; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 func TestSubjectsOfGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(Backend)
@@ -291,7 +314,12 @@ func TestBacklogOfAnUnopenedDefault(t *testing.T) {
 		for i := range 1000 {
 			publish(t, pub, "", fmt.Sprint("a", i))
 		}
-		receive(t, openQueue(t, b, "mem://r?inflight=1000"), 1000)
+		sub = openQueue(t, b, "mem://r?inflight=1000")
+		receive(t, sub, 1000)
+		publish(t, pub, "", "c")
+		if n := sub.(*queue).s.c.backlog.len(); n != 0 {
+			t.Errorf("%d messages are kept for a subscription that is open", n)
+		}
 	})
 }
 

@@ -86,6 +86,24 @@ func TestChaosReorder(t *testing.T) {
 	})
 }
 
+// Nobody needs to do anything for a message that is held back to arrive.
+func TestChaosReorderEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pub, sub := open(t, &Backend{Chaos: Chaos{Reorder: 1}}, "mem://q?kind=queue")
+		received := make(chan error)
+		go func() {
+			_, err := sub.Receive(t.Context(), 1)
+			received <- err
+		}()
+		synctest.Wait()
+		start := time.Now()
+		publish(t, pub, "", "a")
+		if err := <-received; err != nil || time.Since(start) > time.Second {
+			t.Error(err, time.Since(start))
+		}
+	})
+}
+
 func TestChaosExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &Backend{Chaos: Chaos{Expire: 1}}
@@ -93,15 +111,25 @@ func TestChaosExpire(t *testing.T) {
 		publish(t, pub, "", "a", "b")
 		ds := receive(t, sub, 1)
 		start := time.Now()
+		waiting := make(chan *messaging.Delivery, 1)
+		go func() { // for its place in the window
+			ds, err := sub.Receive(t.Context(), 1)
+			if err != nil {
+				t.Error(err)
+			}
+			waiting <- ds[0]
+		}()
+		synctest.Wait()
+		hit := b.SetChaos(Chaos{})
+		if hit != 1 {
+			t.Errorf("%d faults happened, want 1", hit)
+		}
 		<-ds[0].Lease.Lost()
 		if took := time.Since(start); took >= time.Minute || took == 0 {
 			t.Errorf("lost after %v", took)
 		}
+		other := <-waiting
 		wantAt(t, sub.Ack(t.Context(), ds[0]), messaging.ErrLost)
-		if hit := b.SetChaos(Chaos{}); hit != 1 {
-			t.Errorf("%d faults happened, want 1", hit)
-		}
-		other := receive(t, sub, 1)[0] // its place in the window is free
 		if other.ID == ds[0].ID {
 			t.Fatalf("delivered again after %v, before its lease was over", time.Since(start))
 		}

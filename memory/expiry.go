@@ -49,7 +49,7 @@ func (s *subscription) expire(now time.Duration) (lost int) {
 		switch r := l.expire; {
 		case r == nil:
 			s.back(l.item)
-		case !r.over && r.q.lapse == never:
+		case !r.over:
 			r.q.lose(r)
 			s.lapse(r, now)
 			r.q.unpark()

@@ -320,6 +320,111 @@ func TestZombiesCallsWait(t *testing.T) {
 	})
 }
 
+// A Receive goes on when its subscriber thaws, and nothing else happens.
+func TestZombiesReceiveGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub, sub := open(t, b, "mem://q?kind=queue")
+		thaw, err := b.Freeze(sub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		received := make(chan error, 1)
+		go func() {
+			_, err := sub.Receive(t.Context(), 1)
+			received <- err
+		}()
+		publish(t, pub, "", "a")
+		synctest.Wait()
+		if len(received) > 0 {
+			t.Error("received while frozen")
+		}
+		thaw()
+		if err := <-received; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestFreezeDuringAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub, sub := open(t, b, "mem://q?kind=queue")
+		publish(t, pub, "", "a")
+		d := receive(t, sub, 1)[0]
+		resume := b.Pause()
+		acked := make(chan error, 1)
+		go func() { acked <- sub.Ack(t.Context(), d) }()
+		synctest.Wait()
+		thaw, err := b.Freeze(sub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resume()
+		time.Sleep(time.Second)
+		if len(acked) > 0 {
+			t.Error("acknowledged while frozen")
+		}
+		thaw()
+		if err := <-acked; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// hold= that passed in the meantime has passed.
+func TestHoldEndsWhileFrozen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub, sub := open(t, b, "mem://q?kind=queue&lease=1h&hold=1h")
+		publish(t, pub, "", "a")
+		d := receive(t, sub, 1)[0]
+		time.Sleep(time.Hour - time.Minute)
+		thaw, err := b.Freeze(sub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		if lost(d) {
+			t.Error("lost while frozen")
+		}
+		thaw()
+		synctest.Wait()
+		if !lost(d) {
+			t.Error("not lost after hold=")
+		}
+	})
+}
+
+// The leases of several who crashed end one after the other.
+func TestSeveralCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://q?kind=queue")
+		other := openQueue(t, b, "mem://q")
+		for i := range 4 {
+			sub := openQueue(t, b, "mem://q?lease=30s")
+			publish(t, pub, "", fmt.Sprint(i))
+			receive(t, sub, 1)
+			if err := b.Crash(sub); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		time.Sleep(10*time.Second - time.Nanosecond)
+		for i := range 4 {
+			time.Sleep(time.Nanosecond)
+			if d := receive(t, other, 1)[0]; string(d.Body) != fmt.Sprint(i) {
+				t.Errorf("%s came as number %d", d.Body, i)
+			}
+			nothing(t, other, 5*time.Second-time.Nanosecond)
+		}
+		if n := len(other.(*queue).s.queues); n != 1 {
+			t.Errorf("%d subscribers are remembered", n)
+		}
+	})
+}
+
 // A message that was promised to a Receive when its subscriber froze goes to
 // somebody else.
 func TestZombieLeavesWhatItWasPromised(t *testing.T) {

@@ -272,11 +272,11 @@ func (m *model) step() {
 	switch n := m.rng.IntN(100); {
 	case n < 25:
 		m.publish()
-	case n < 27:
+	case n < 28:
 		m.end(i)
-	case n < 31:
+	case n < 35:
 		m.freeze(s)
-	case n < 45:
+	case n < 46:
 		time.Sleep(time.Duration(m.rng.IntN(4)) * 7 * time.Second)
 	case s.thaw != nil:
 	case n < 75:

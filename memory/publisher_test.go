@@ -207,7 +207,13 @@ func TestClosePublisherDuringAPause(t *testing.T) {
 		var wg sync.WaitGroup
 		failed := make(chan error, 3)
 		for range 3 {
-			wg.Go(func() { failed <- pub.Close() })
+			wg.Go(func() {
+				start := time.Now()
+				failed <- pub.Close()
+				if took := time.Since(start); took != closeBound {
+					t.Errorf("Close took %v", took)
+				}
+			})
 		}
 		for range 2 {
 			wantAt(t, <-published, messaging.ErrClosed)
@@ -328,16 +334,31 @@ func TestPublishIsUncertainWhenItsReplyIsLost(t *testing.T) {
 
 		published := make(chan error)
 		go func() { published <- pub.Publish(context.Background(), message("closed")) }()
+		closeWhileUncertain := func(pub messaging.Publisher) {
+			t.Helper()
+			start := time.Now()
+			if err := pub.Close(); err == nil {
+				t.Error("Close returned nil although an outcome is uncertain")
+			}
+			if took := time.Since(start); took != closeBound {
+				t.Errorf("Close took %v", took)
+			}
+			err := <-published
+			wantAt(t, err, messaging.ErrUncertain)
+			if errors.Is(err, messaging.ErrClosed) {
+				t.Error("it says that the message was certainly not stored:", err)
+			}
+		}
 		synctest.Wait()
-		if err := pub.Close(); err == nil {
-			t.Error("Close returned nil although an outcome is uncertain")
-		}
-		err = <-published
-		wantAt(t, err, messaging.ErrUncertain)
-		if errors.Is(err, messaging.ErrClosed) {
-			t.Error("it says that the message was certainly not stored:", err)
-		}
-		receive(t, sub, 3)
+		closeWhileUncertain(pub)
+
+		pub = openPublisher(t, b, "mem://q?timeout=20s")
+		go func() { published <- pub.Publish(context.Background(), message("paused")) }()
+		synctest.Wait()
+		resume := b.Pause()
+		closeWhileUncertain(pub)
+		resume()
+		receive(t, sub, 4)
 		nothing(t, sub, time.Second)
 	})
 }

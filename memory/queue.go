@@ -40,10 +40,8 @@ func (s *subscription) open(o *options) *queue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queues = append(s.queues, q)
-	if s.opened++; s.opened == 1 {
-		s.expire(s.clock()) // nobody has looked since the last one closed
-	}
-	s.arm()
+	s.opened++
+	s.arm() // at once, if something came due while nobody was there
 	return q
 }
 
@@ -97,9 +95,6 @@ func (q *queue) receive(ctx context.Context, w *waiter, max int) ([]*messaging.D
 		case <-ctx.Done():
 			return nil, q.leave(w, ctx.Err())
 		case <-q.done:
-		}
-		if paused.isShut() {
-			_ = q.leave(w, nil) // another may pass the gate before it
 		}
 	}
 }

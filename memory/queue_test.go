@@ -107,6 +107,81 @@ func TestPromiseIsPassedOn(t *testing.T) {
 	}
 }
 
+// What one Receive has been promised, no other takes.
+func TestPromiseIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		sub := openQueue(t, b, "mem://q?kind=queue")
+		got := make(chan int)
+		go func() {
+			ds, err := sub.Receive(t.Context(), 10)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- len(ds)
+		}()
+		synctest.Wait()
+		s := sub.(*queue).s
+		first := s.publish([]*record{{id: "a"}})
+		other := openQueue(t, b, "mem://q")
+		nothing(t, other, time.Second)
+		if s.publish([]*record{{id: "b"}}) != nil {
+			t.Error("a second one was woken while the first is on its way")
+		}
+		if n := len(receive(t, other, 1)); n != 1 {
+			t.Errorf("%d of two", n)
+		}
+		first.wake()
+		if n := <-got; n != 1 {
+			t.Errorf("got %d", n)
+		}
+	})
+}
+
+// One whose window is full does not hold up those who wait behind it.
+func TestFullWindowDoesNotBlockOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub, full := open(t, b, "mem://q?kind=queue&inflight=1")
+		other := openQueue(t, b, "mem://q")
+		served := make(chan string, 3)
+		for _, who := range []string{"full", "full", "other"} {
+			go func() {
+				sub := full
+				if who == "other" {
+					sub = other
+				}
+				ds, err := sub.Receive(t.Context(), 1)
+				if err != nil {
+					t.Error(err)
+				}
+				served <- who
+				if who == "full" {
+					time.Sleep(time.Minute)
+					if err := full.Ack(t.Context(), ds...); err != nil {
+						t.Error(err)
+					}
+				}
+			}()
+			synctest.Wait()
+		}
+		publish(t, pub, "", "a")
+		synctest.Wait()
+		publish(t, pub, "", "b")
+		synctest.Wait()
+		if len(served) != 2 {
+			t.Error("nobody got the second message")
+		}
+		publish(t, pub, "", "c")
+		for _, want := range []string{"full", "other", "full"} {
+			if got := <-served; got != want {
+				t.Errorf("%s was served, want %s", got, want)
+			}
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
 // A Receive that is cancelled when a message has been promised to it leaves
 // the message to the next one.
 func TestCancelledReceiveLosesNothing(t *testing.T) {
@@ -471,6 +546,31 @@ func TestPauseHoldsBackWhatIsDue(t *testing.T) {
 		if err := <-got; err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// What comes again does not wait until nothing new comes.
+func TestRetriesAreNotStarved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pub, sub := open(t, new(Backend), "mem://q?kind=queue")
+		for i := range 20 {
+			publish(t, pub, "", fmt.Sprint(i))
+		}
+		d := receive(t, sub, 1)[0]
+		if err := sub.Nack(t.Context(), 0, d); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			publish(t, pub, "", "new")
+			next := receive(t, sub, 1)[0]
+			if next.ID == d.ID {
+				return
+			}
+			if err := sub.Ack(t.Context(), next); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Error("others passed it again and again")
 	})
 }
 

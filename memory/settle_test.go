@@ -90,6 +90,14 @@ func TestNackComesAgainAfterItsDelay(t *testing.T) {
 		if err := sub.Nack(t.Context(), 1<<63-1, receive(t, sub, 1)...); err != nil {
 			t.Fatal(err)
 		}
+		publish(t, pub, "", "b")
+		if err := sub.Nack(t.Context(), time.Second, receive(t, sub, 1)...); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := sub.Ack(t.Context(), receive(t, sub, 1)...); err != nil {
+			t.Fatal(err)
+		}
 		nothing(t, sub, 100*365*24*time.Hour)
 	})
 }

@@ -99,7 +99,6 @@ func (s *subscription) remove() {
 	}
 	s.queues = nil
 	s.fresh, s.again, s.later, s.lanes, s.twins = pool{}, pool{}, schedule[later]{}, nil, nil
-	s.disarm()
 }
 
 // String names the subscription in errors.
