@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fa5182d2/messaging"
+	"github.com/fa5182d2/messaging/internal/params"
 )
 
 // Backend is a broker in this process, and the defaults of what is opened on
@@ -108,7 +109,7 @@ var (
 func (b *Backend) OpenPublisher(ctx context.Context, u *url.URL) (messaging.Publisher, error) {
 	c, o, err := b.open(ctx, u, "")
 	if err != nil {
-		return nil, fmt.Errorf("memory: open publisher %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("memory: open publisher %s: %w", params.Redacted(u), err)
 	}
 	return newPublisher(c, o), nil
 }
@@ -124,7 +125,7 @@ func (b *Backend) OpenQueue(ctx context.Context, u *url.URL) (messaging.QueueSub
 			return q, nil
 		}
 	}
-	return nil, fmt.Errorf("memory: open queue %s: %w", u.Redacted(), err)
+	return nil, fmt.Errorf("memory: open queue %s: %w", params.Redacted(u), err)
 }
 
 // OpenStream opens a subscriber to the stream of the channel that u names. It
@@ -138,7 +139,7 @@ func (b *Backend) OpenStream(ctx context.Context, u *url.URL) (messaging.StreamS
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("memory: open stream %s: %w", u.Redacted(), err)
+	return nil, fmt.Errorf("memory: open stream %s: %w", params.Redacted(u), err)
 }
 
 // open parses u and finds or creates its channel, for a publisher or a
