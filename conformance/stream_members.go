@@ -391,7 +391,7 @@ func (m *member) leave() {
 // replay reads alone, to the end= that it is given, and commits as it goes.
 func (r *run) replay(seed int, pairs ...string) {
 	m := r.member(r.flow(), seed, pairs...)
-	for m.take(r.ctx, []int{1, 10, 100, 1000}[m.rng.IntN(4)], r.timing.Operation) {
+	for m.take(r.ctx, []int{1, 10, 100, 1000}[m.rng.IntN(4)], r.patience()) {
 		if m.hand() > m.Capabilities().Window/2 {
 			_ = m.commit(m.some(3))
 		}

@@ -118,7 +118,7 @@ func cursorRules() []*Rule {
 			ID: "S16", Name: "CommitFinal", Flavour: ForStream, Core: true,
 			Sentence: "After Commit returned nil, nothing at or below it reaches the group again, in the broker's order of offsets.",
 			Cells: map[string]Evidence{
-				"F3": {"resumes": 20}, "F8": {"resumes": 90}, "F10": {"resumes": 90, "committed before": 2300, "across a digit": 4},
+				"F3": {"resumes": 20}, "F8": {"resumes": 90}, "F9": {"resumes": 40}, "F10": {"resumes": 90, "committed before": 2300, "across a digit": 4},
 			},
 			check: checkCommitFinal,
 		},

@@ -46,8 +46,11 @@ func (v *View) checkOneOwner(f *Finding, c *cursorLog, t, next *tenure) {
 // after a delivery of the next one.
 func (v *View) checkFenced(f *Finding, c *cursorLog, t, next *tenure) {
 	taken := next.first(v)
-	for i := len(t.commits) - 1; i >= 0 && t.commits[i].Invoke > taken; i-- {
+	for i := len(t.commits) - 1; i >= 0; i-- {
 		k := t.commits[i]
+		if v.streams().moments[t.session].awake(k.Invoke) < taken {
+			return
+		}
 		switch {
 		case k.Phase == Fail:
 			f.count("fenced", 1)
@@ -57,6 +60,17 @@ func (v *View) checkFenced(f *Finding, c *cursorLog, t, next *tenure) {
 			return
 		}
 	}
+}
+
+// awake returns the event from which on a session can have done what it was
+// called for at event i: a zombie does nothing before it thaws.
+func (m *moments) awake(i int) int {
+	for k, frozen := range m.freezes {
+		if frozen < i && k < len(m.thaws) && m.thaws[k] > i {
+			return m.thaws[k]
+		}
+	}
+	return i
 }
 
 // triedBefore says whether somebody else tried to commit at or beyond k before
@@ -149,12 +163,32 @@ func checkHandOver(v *View, f *Finding) {
 			if hand < 0 {
 				continue
 			}
-			if took := v.Events[end].At - began; end != sv.ended(v, t.session) && took < bound-slack {
+			if took := v.Events[end].At - began; end != sv.ended(v, t.session) && took < bound-slack && !v.overstayed(t, end, bound-slack) {
 				f.violate([]int{v.Deliveries[hand].Event, l.ending, end}, "%s was taken %v after Ending, with offset %s in hand and a bound of %v",
 					c, took, v.Events[v.Deliveries[hand].Event].Offset, bound)
 			}
 		}
 	}
+}
+
+// overstayed says whether the session of t had not given up another partition
+// in the bound: then the broker may take all of it at once.
+func (v *View) overstayed(t *tenure, end int, bound time.Duration) bool {
+	sv := v.streams()
+	for _, other := range sv.bySession[t.session] {
+		l := sv.leases[other.lease]
+		if l == nil || l.ending < 0 || l.ending > end || other.lease == t.lease {
+			continue
+		}
+		kept := v.Events[end].At
+		if l.lost >= 0 {
+			kept = min(kept, v.Events[l.lost].At)
+		}
+		if kept-v.Events[l.ending].At >= bound && v.Events[end].At-kept <= v.Timing.Operation {
+			return true
+		}
+	}
+	return false
 }
 
 // inHand returns a delivery of t from before an event that nobody tried to

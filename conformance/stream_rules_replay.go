@@ -10,14 +10,13 @@ import (
 
 // checkReplay judges sessions that read alone, and that they touch no group.
 func checkReplay(v *View, f *Finding) {
-	sv := v.streams()
-	bySession := map[int][]*tenure{}
-	for _, t := range sv.alone {
-		bySession[t.session] = append(bySession[t.session], t)
-	}
 	for n := range v.Sessions {
-		if s := &v.Sessions[n]; s.Role == RoleStream && s.Group == "" && s.End != "" {
-			v.checkBounded(f, n+1, bySession[n+1])
+		switch s := &v.Sessions[n]; {
+		case s.Role != RoleStream || s.Group != "":
+		case s.End != "":
+			v.checkBounded(f, n+1)
+		default:
+			v.checkUnbounded(f, n+1)
 		}
 	}
 	for _, r := range v.resumes() {
@@ -46,7 +45,7 @@ func (v *View) readAlone(r *resume) bool {
 
 // checkBounded judges one session with start= and end=: it got exactly what
 // lies between, and then io.EOF.
-func (v *View) checkBounded(f *Finding, session int, ts []*tenure) {
+func (v *View) checkBounded(f *Finding, session int) {
 	sv := v.streams()
 	s := &v.Sessions[session-1]
 	m := sv.moments[session]
@@ -54,23 +53,13 @@ func (v *View) checkBounded(f *Finding, session int, ts []*tenure) {
 		return
 	}
 	eof, stuck := m.eof, m.stuck
-	got := map[*partitionLog][2]int{} // the first and the last index
-	for _, t := range ts {
-		span := [2]int{sv.at[t.deliveries[0]], sv.at[t.deliveries[len(t.deliveries)-1]]}
-		if old, ok := got[t.log]; ok {
-			span = [2]int{min(old[0], span[0]), max(old[1], span[1])}
-		}
-		got[t.log] = span
-		f.count("replayed", len(t.deliveries))
-	}
+	spans := sv.spans(v, session)
 	for _, log := range sv.logs {
-		if log.channel != s.Channel || s.Only != "" && s.Only != log.partition {
+		span, reads := spans[log]
+		if !reads {
 			continue
 		}
-		span, ok := got[log]
-		if !ok {
-			span = [2]int{len(log.records), -1}
-		}
+		f.count("replayed", max(0, span[1]-span[0]+1))
 		v.checkSpan(f, s, log, span, eof, m.opened)
 	}
 	switch {
@@ -78,6 +67,60 @@ func (v *View) checkBounded(f *Finding, session int, ts []*tenure) {
 		f.count("ends", 1)
 	case stuck >= 0:
 		f.violate([]int{m.opened, stuck}, "a reader with end=%s was not told io.EOF", s.End)
+	}
+}
+
+// spans returns the first and the last index that a session was delivered of
+// each partition that it reads; of none of it the first lies behind the last.
+func (sv *streamView) spans(v *View, session int) map[*partitionLog][2]int {
+	s := &v.Sessions[session-1]
+	got := map[*partitionLog][2]int{}
+	for _, log := range sv.logs {
+		if log.channel == s.Channel && (s.Only == "" || s.Only == log.partition) {
+			got[log] = [2]int{len(log.records), -1}
+		}
+	}
+	for _, t := range sv.bySession[session] {
+		span := got[t.log]
+		for _, n := range t.deliveries {
+			span = [2]int{min(span[0], sv.at[n]), max(span[1], sv.at[n])}
+		}
+		got[t.log] = span
+	}
+	return got
+}
+
+// checkUnbounded judges one session that reads alone without end=: it waits in
+// vain only when it was delivered everything, and where it starts at the
+// latest, nothing older.
+func (v *View) checkUnbounded(f *Finding, session int) {
+	sv := v.streams()
+	s, m := &v.Sessions[session-1], sv.moments[session]
+	if m.opened < 0 {
+		return
+	}
+	begins, opening := parseBound(s.Start), v.invokeOf(m.opened)
+	spans := sv.spans(v, session)
+	for _, log := range sv.logs {
+		span, reads := spans[log]
+		for i := range log.records {
+			if !reads {
+				break
+			}
+			r := &log.records[i]
+			d := &v.Deliveries[r.deliveries[0]]
+			inside := i >= span[0] && i <= span[1]
+			if inside && begins.latest && d.Message > 0 && v.ackedBefore(d.Message-1, opening) && len(v.Publications[d.Message-1]) == 1 {
+				f.violate([]int{opening, d.Event}, "a reader with start=latest was delivered offset %s of partition %s, which was published before", r.offset, log.partition)
+			}
+			if inside || m.stuck < 0 || d.Message == 0 || !v.ackedBefore(d.Message-1, v.invokeOf(m.stuck)) || log.trimmedTo(i, i+1, len(v.Events)) {
+				continue
+			}
+			if begins.includes(r.offset, v.Events[d.Event].Published) || begins.latest && v.publishedAfter(d, m.opened) {
+				f.violate([]int{m.opened, d.Event, v.invokeOf(m.stuck), m.stuck}, "a reader of partition %s waited in vain, and offset %s was there", log.partition, r.offset)
+				break
+			}
+		}
 	}
 }
 

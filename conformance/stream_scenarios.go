@@ -27,7 +27,7 @@ func streamScenarios() []*scenario {
 		},
 		{
 			name: "stream-zombie", flavour: ForStream, fault: "F9", drive: driveStreamZombie, needs: needsFreeze,
-			rules: []string{"S03", "S04", "S05", "S08", "S09", "S10"},
+			rules: []string{"S03", "S04", "S05", "S08", "S09", "S10", "S16"},
 		},
 		{
 			name: "stream-replies", flavour: ForStream, fault: "F3", drive: driveStreamReplies, needs: needsFault("F3"),
@@ -118,13 +118,13 @@ func driveStreamReplies(r *run) {
 		r.feed([]*publisher{p, once}[c%2], rng, each, 8, shape{keys: 30, size: 20}, fl)
 		m := r.member(fl, 100+c, "group", "g")
 		for m.gather(min(each, fl.left())) {
-			if err := m.commit(m.some(6)); codeOf(err) == Uncertain && rng.IntN(2) == 0 {
-				break // and does not know
+			unsure := false // of what it has committed
+			for keep := 12; keep >= 0 && !unsure; keep -= 4 {
+				unsure = codeOf(m.commit(m.some(keep))) == Uncertain && rng.IntN(3) > 0
 			}
-			if m.hand() == 0 || rng.IntN(3) == 0 {
+			if unsure || m.hand() == 0 || rng.IntN(3) == 0 {
 				break
 			}
-			_ = m.commit(m.some(2))
 		}
 		m.leave()
 	}

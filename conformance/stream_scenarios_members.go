@@ -57,7 +57,7 @@ func driveStreamHandover(r *run) {
 		case 0:
 			_ = a.commit(none)
 		case 1:
-			r.pass(r.timing.Handover / 2)
+			r.pass(r.timing.Handover / 5)
 			_ = a.commit(a.some(3))
 			a.giveBack()
 			_ = a.commit(none)
@@ -84,14 +84,16 @@ func driveStreamHandover(r *run) {
 
 // driveStreamSteps has one member after the other take a few steps in
 // partitions that are short, so that groups resume at each offset where texts
-// become longer. They commit, commit lower once more, and give back.
+// become longer. They commit, commit lower once more, and give back. Two groups
+// take turns, which are not to notice one another.
 func driveStreamSteps(r *run) {
-	const cycles, each = 130, 5
-	fl := r.flow()
+	const cycles, each = 140, 5
+	names, flows := []string{"g", "g-2"}, []*flow{r.flow(), r.flow()}
 	p := must[*publisher](r)(r.publisher(open{}))
 	for c := range cycles {
-		r.feed(p, r.rng, each, 3, shape{size: 10}, fl)
-		m := r.member(fl, 100+c, "group", "g")
+		r.feed(p, r.rng, each, 3, shape{size: 10}, flows...)
+		fl := flows[c%2]
+		m := r.member(fl, 100+c, "group", names[c%2])
 		m.gather(fl.left())
 		first := m.firsts()
 		switch r.rng.IntN(4) {
@@ -110,9 +112,11 @@ func driveStreamSteps(r *run) {
 		}
 		m.leave()
 	}
-	m := r.member(fl, 1, "group", "g").work(habits{idle: time.Second})
-	fl.drain()
-	m.leave()
+	for i, fl := range flows {
+		m := r.member(fl, 1+i, "group", names[i]).work(habits{idle: time.Second})
+		fl.drain()
+		m.leave()
+	}
 }
 
 // driveStreamCrash has members of a group that starts at the latest die with
@@ -162,9 +166,20 @@ func driveStreamZombie(r *run) {
 			_ = m.commit(m.some(12))
 		}
 		thaw := r.freeze(&m.subscriber)
-		fl.await(0, r.patience())
+		ended := make(chan struct{})
+		if r.rng.IntN(3) == 0 { // it hangs in a Commit, and will end it
+			r.wg.Go(func() {
+				defer close(ended)
+				m.stale()
+			})
+		} else {
+			close(ended)
+		}
+		fl.await(r.rng.IntN(each/3), r.patience())
 		thaw()
+		<-ended
 		m.stale()
+		m.slots = nil
 		m.take(r.ctx, 10, time.Second)
 		_ = m.commit(none)
 		m.leave()
@@ -183,5 +198,4 @@ func (m *member) stale() {
 			_ = m.Commit(ctx, s.ds...)
 		}
 	}
-	m.slots = nil
 }

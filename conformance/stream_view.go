@@ -10,14 +10,15 @@ import (
 // streamView is a history joined by partitions and cursors: what the rules of
 // streams look at. It is made once for a View.
 type streamView struct {
-	logs    []*partitionLog // in the order in which they were first delivered from
-	cursors []*cursorLog    // of groups, likewise
-	alone   []*tenure       // of readers without a group
-	tenures []*tenure       // all
-	of      []*tenure       // by delivery: whose it was; nil for a queue's
-	at      []int           // by delivery: the index of its record in its log
-	moments map[int]*moments
-	leases  map[int]*leaseEnd
+	logs      []*partitionLog // in the order in which they were first delivered from
+	cursors   []*cursorLog    // of groups, likewise
+	alone     []*tenure       // of readers without a group
+	tenures   []*tenure       // all
+	bySession map[int][]*tenure
+	of        []*tenure // by delivery: whose it was; nil for a queue's
+	at        []int     // by delivery: the index of its record in its log
+	moments   map[int]*moments
+	leases    map[int]*leaseEnd
 }
 
 // place names a partition.
@@ -88,7 +89,7 @@ type leaseEnd struct{ ending, lost int }
 // moments are the events that change how a session is.
 type moments struct {
 	opened, closed, crashed int   // events; -1 is never
-	eof, stuck              int   // events of Receives: io.EOF, and the last that waited in vain
+	eof, stuck              int   // events of Receives: io.EOF, and the last one that waited long, in vain
 	freezes, thaws          []int // events
 }
 
@@ -101,7 +102,7 @@ func (v *View) streams() *streamView {
 func newStreamView(v *View) *streamView {
 	sv := &streamView{
 		of: make([]*tenure, len(v.Deliveries)), at: make([]int, len(v.Deliveries)),
-		moments: map[int]*moments{}, leases: map[int]*leaseEnd{},
+		bySession: map[int][]*tenure{}, moments: map[int]*moments{}, leases: map[int]*leaseEnd{},
 	}
 	for n := range v.Sessions {
 		sv.moments[n+1] = &moments{opened: -1, closed: -1, crashed: -1, eof: -1, stuck: -1}
@@ -111,7 +112,7 @@ func newStreamView(v *View) *streamView {
 	sv.hold(v, logs)
 	sv.settle(v)
 	for i := range v.Events {
-		sv.note(&v.Events[i], i, logs)
+		sv.note(v, i, logs)
 	}
 	return sv
 }
@@ -167,6 +168,7 @@ func (sv *streamView) hold(v *View, logs map[place]*partitionLog) {
 			t = &tenure{session: d.Session, lease: d.Lease, log: logs[place{s.Channel, partition}]}
 			tenures[key] = t
 			sv.tenures = append(sv.tenures, t)
+			sv.bySession[t.session] = append(sv.bySession[t.session], t)
 			if s.Group == "" {
 				sv.alone = append(sv.alone, t)
 			} else {
@@ -245,7 +247,8 @@ func (t *tenure) mergeSetBacks() {
 }
 
 // note joins what is neither a delivery nor a settle.
-func (sv *streamView) note(e *Event, i int, logs map[place]*partitionLog) {
+func (sv *streamView) note(v *View, i int, logs map[place]*partitionLog) {
+	e := &v.Events[i]
 	m := sv.moments[e.Session]
 	switch {
 	case (e.Kind == Ending || e.Kind == Lost) && e.Lease > 0:
@@ -272,7 +275,7 @@ func (sv *streamView) note(e *Event, i int, logs map[place]*partitionLog) {
 		m.closed = i
 	case e.Kind == Receive && e.Code == EOF && m.eof < 0:
 		m.eof = i
-	case e.Kind == Receive && e.Code == Deadline:
+	case e.Kind == Receive && e.Code == Deadline && e.At-v.Events[v.invokeOf(i)].At >= v.Timing.Operation:
 		m.stuck = i
 	case e.Kind == Crash:
 		m.crashed = i
