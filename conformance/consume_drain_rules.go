@@ -8,7 +8,7 @@ func consumeDrainRules() []*Rule {
 		{
 			ID: "L03", Name: "Drain", Flavour: ForBoth, Core: true,
 			Sentence: "When Consume's context ends nothing more is received or begun; it returns nil if, and only if, all that had been started is settled, and the rest is delivered again.",
-			Cells:    map[string]Evidence{"none": {"drains": 40, "drains with handlers under way": 20, "given back": 50}},
+			Cells:    map[string]Evidence{"none": {"drains": 40, "drains with handlers under way": 20, "given back": 30}},
 			check:    checkDrain,
 		},
 		{
