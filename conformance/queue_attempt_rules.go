@@ -15,6 +15,9 @@ func checkAttempts(v *View, f *Finding) {
 		}
 		var before failures
 		for n := k; n >= 0; n = q.holds[n].next {
+			if before.latest != "" {
+				f.count(before.latest, 1)
+			}
 			if q.session(n).Attempts {
 				q.checkAttempt(n, before, f)
 			} else if a := q.Events[q.Deliveries[n].Event].Attempt; a != 0 {
@@ -67,9 +70,6 @@ func (q *queueView) checkAttempt(k int, before failures, f *Finding) {
 		f.violate(shown, "attempt %d of message %s, which had failed %d times before", attempt, q.called(k), before.certain)
 	case q.session(k).ExactAttempts && attempt > 1+before.certain+before.possible:
 		f.violate(shown, "attempt %d of message %s, which had failed at most %d times before, by an exact count", attempt, q.called(k), before.certain+before.possible)
-	}
-	if before.latest != "" {
-		f.count(before.latest, 1)
 	}
 }
 

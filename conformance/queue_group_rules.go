@@ -138,6 +138,9 @@ func checkGroupFIFO(v *View, f *Finding) {
 		if e.Kind != Deliver || d.Message == 0 || q.Messages[d.Message-1].Key == "" || q.session(k).Order == "Unordered" {
 			continue
 		}
+		if q.Duplicates && tried[[2]int{g, d.Message - 1}] {
+			continue // once more, where that may be
+		}
 		m := &q.Messages[d.Message-1]
 		f.count("ordered", 1)
 		q.countPath(k, f)

@@ -124,7 +124,7 @@ func checkLeaseExtend(v *View, f *Finding) {
 		if kept == 0 {
 			kept = 4 * q.Timing.Redelivery
 		}
-		if s := d.Settled(Ack, Nack, Release); s != nil && s.Outcome < h.excuse && q.Events[s.Invoke].At >= q.when(k)+kept {
+		if s := d.Settled(Ack, Nack, Release); s != nil && q.Events[s.Invoke].At >= q.when(k)+kept {
 			f.count("kept for four leases", 1)
 		}
 		q.checkHold(k, f, late)

@@ -115,7 +115,7 @@ func queueRules() []*Rule {
 			ID: "Q18", Name: "SettleBatch", Flavour: ForQueue, Core: true,
 			Sentence: "A settle of several deliveries has an outcome for each, in its place, and their order does not matter.",
 			Cells: map[string]Evidence{
-				"F11": {"places": 2301, "calls with both outcomes": 300}, "F9": {"places": 2301, "calls with both outcomes": 90},
+				"F11": {"places": 2301, "calls with both outcomes": 300}, "F9": {"places": 2301, "calls with both outcomes": 30},
 			},
 			check: checkSettleBatch,
 		},

@@ -23,6 +23,7 @@ type fan struct {
 	open
 	*workers
 	subject string
+	lease   time.Duration
 	reached chan struct{}
 	stop    func()
 }
@@ -41,7 +42,7 @@ func driveFanout(r *run) {
 	}
 	r.fan(p, fans, half, true)
 	for _, f := range fans {
-		f.await(0)
+		f.await(f.lease)
 	}
 	r.probe(fans[0].open)
 	for _, f := range fans {
@@ -67,7 +68,8 @@ func (r *run) fans() []*fan {
 			}
 			return step{kind: Ack}
 		})
-		_, f.stop = r.team(f.workers, 2, f.open)
+		qs, stop := r.team(f.workers, 2, f.open)
+		f.stop, f.lease = stop, qs[0].Capabilities().Lease
 		fans = append(fans, f)
 	}
 	add(long+"a", "")

@@ -173,7 +173,7 @@ func (r *run) alone(lease time.Duration) (wait func()) {
 	o := open{channel: r.channel + "-alone", params: params("inflight", strconv.Itoa(window)), hold: 5 * lease}
 	w := r.workers(func(_, visit int) step {
 		if visit == 1 {
-			return step{kind: Ack, keep: 6 * lease}
+			return step{kind: Ack, keep: 8 * lease}
 		}
 		return step{kind: Ack}
 	})

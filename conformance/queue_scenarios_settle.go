@@ -17,12 +17,14 @@ func driveNacks(r *run) {
 				return step{kind: Ack}
 			case visit < 300:
 				return step{kind: Nack}
+			case visit < 304: // not for ever: what else is missing shows when all is quiet
+				return step{kind: Nack, delay: 20 * time.Second}
 			}
-			return step{kind: Nack, delay: time.Second}
+			return step{kind: Ack}
 		}
 		path := paths[n]
 		if path == nil {
-			path = aside(rng, step{kind: Nack}, step{kind: Nack, delay: time.Duration(1+7*rng.IntN(3)) * time.Second}, step{kind: Release})
+			path = aside(rng, step{kind: Nack}, step{kind: Nack, delay: []time.Duration{1, 10, 20}[rng.IntN(3)] * time.Second}, step{kind: Release})
 			paths[n] = path
 		}
 		if visit > len(path) {

@@ -154,7 +154,7 @@ func (w *workers) ahead(q *queue, n int) bool {
 	defer w.mu.Unlock()
 	w.got[q] += n
 	for other := range w.got {
-		if w.got[other]+20 < w.got[q] {
+		if w.got[other]+8 < w.got[q] {
 			return true
 		}
 	}
