@@ -103,14 +103,14 @@ func checkRouting(v *View, f *Finding) {
 	q.checkReached(groups, f, func(gr group) bool { return gr.subject != "" })
 }
 
-// lane is the messages of one publisher with one key, in the order in which
+// keyQueue is the messages of one publisher with one key, in the order in which
 // they were published, as one group works through them.
-type lane struct {
+type keyQueue struct {
 	messages []int // numbers from 0
 	done     int   // how many of the first an Ack was tried for
 }
 
-type laneKey struct {
+type keyQueueID struct {
 	group, producer int
 	key             string
 }
@@ -119,7 +119,7 @@ type laneKey struct {
 // was acknowledged, or while another was held.
 func checkGroupFIFO(v *View, f *Finding) {
 	q := v.queues()
-	lanes := q.lanes()
+	lanes := q.keyQueues()
 	tried := map[[2]int]bool{} // by group and message, that an Ack was tried
 	holders := map[[2]string]int{}
 	for g := range q.names {
@@ -149,7 +149,7 @@ func checkGroupFIFO(v *View, f *Finding) {
 			f.violate(q.show(h, k), "messages %s and %s of key %s were held at once", q.called(h), q.called(k), m.Key)
 		}
 		holders[held] = k
-		l := lanes[laneKey{g, m.Producer, m.Key}]
+		l := lanes[keyQueueID{g, m.Producer, m.Key}]
 		if l == nil {
 			continue
 		}
@@ -186,19 +186,19 @@ func (q *queueView) inGroup(g, n int) []int {
 	return ks
 }
 
-// lanes returns the messages with keys whose place is certain: published
+// keyQueues returns the messages with keys whose place is certain: published
 // once, with success, in calls that followed one another.
-func (q *queueView) lanes() map[laneKey]*lane {
-	lanes := map[laneKey]*lane{}
+func (q *queueView) keyQueues() map[keyQueueID]*keyQueue {
+	lanes := map[keyQueueID]*keyQueue{}
 	for g, gr := range q.known() {
 		for n := range q.Messages {
 			m := &q.Messages[n]
 			if m.Key == "" || !q.expects(gr, n) || len(q.Publications[n]) != 1 || q.Publications[n][0].Phase != OK {
 				continue
 			}
-			key := laneKey{g, m.Producer, m.Key}
+			key := keyQueueID{g, m.Producer, m.Key}
 			if lanes[key] == nil {
-				lanes[key] = &lane{}
+				lanes[key] = &keyQueue{}
 			}
 			lanes[key].messages = append(lanes[key].messages, n)
 		}

@@ -181,14 +181,14 @@ func (q *queueView) known() []group {
 }
 
 // circles is how many deliveries of messages that go round and round may come
-// in a row while another waits. Often is how often one was delivered that
-// does.
+// in a row while another waits: those that were delivered frequent times or
+// more.
 const (
-	circles = 200
-	often   = 5
+	circles  = 200
+	frequent = 5
 )
 
-// rounds are the stretches in which a group got nothing but what it had often
+// rounds are the stretches in which a group got nothing but what it had had
 // before.
 type rounds struct {
 	from, to []int // events
@@ -206,7 +206,7 @@ func (q *queueView) rounds() []rounds {
 		}
 		key := [2]int{g, q.Deliveries[k].Message}
 		visits[key]++
-		if visits[key] < often {
+		if visits[key] < frequent {
 			n[g] = 0
 			continue
 		}
