@@ -22,7 +22,7 @@ type History struct {
 
 	// Duplicates says that the target does not claim Q05: one message may be
 	// with several consumers of a queue, and come again although it is settled.
-	Duplicates bool
+	Duplicates bool `json:"duplicates,omitzero"`
 
 	// Overflow says that events are missing. It makes every rule inconclusive.
 	Overflow bool `json:"overflow,omitzero"`

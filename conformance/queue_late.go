@@ -8,11 +8,10 @@ import "time"
 // single ones are pardoned, unless the count of attempts tells that nothing
 // of the kind happened.
 type lateness struct {
-	q      *queueView
-	f      *Finding
-	total  int
-	late   []arrival
-	within time.Duration // of the last late one
+	q     *queueView
+	f     *Finding
+	total int
+	late  []arrival
 }
 
 // arrival is a delivery that is due.
