@@ -20,6 +20,7 @@ func (s *suite) record(ctx context.Context, sc *scenario) *History {
 	h := &History{
 		Target: s.first.Name, Flavour: s.flavour, Scenario: sc.name, Fault: sc.fault, Seed: s.seed(sc),
 		Timing: s.first.Timing.withDefaults(), Virtual: s.first.Virtual,
+		Duplicates: s.first.Unclaimed["Q05"] != "",
 	}
 	rec := newRecorder(h, s.options.Events)
 	done := make(chan error, 1)
@@ -144,6 +145,7 @@ func (r *run) finish(drive func()) error {
 		err = context.Cause(r.ctx)
 	}
 	// What is still open is closed, and must end in time.
+	r.recorder.end()
 	t := time.NewTimer(r.timing.Operation + 2*r.timing.Reconnect)
 	defer t.Stop()
 	var closers crew

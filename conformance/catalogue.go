@@ -8,14 +8,17 @@ import (
 
 // catalogue returns all rules, by id. It is made anew each time: nothing here
 // is shared or global.
-func catalogue() []*Rule {
-	return merged(slices.Concat(
+func catalogue() []*Rule { return rulesOf(ForBoth) }
+
+// parts returns the rules as the areas have them: one a layer.
+func parts() []*Rule {
+	return slices.Concat(
 		publishRules(),
 		queueRules(),
 		streamRules(),
 		consumeRules(),
 		lifecycleRules(),
-	))
+	)
 }
 
 // merged joins rules with one id, of which each part is judged where it
@@ -56,9 +59,10 @@ func scenarios() []*scenario {
 	)
 }
 
-// rulesOf returns the rules of a flavour.
+// rulesOf returns the rules of a flavour, of which each part is one that the
+// flavour has.
 func rulesOf(f Flavour) []*Rule {
-	return slices.DeleteFunc(catalogue(), func(r *Rule) bool { return r.Flavour&f == 0 })
+	return merged(slices.DeleteFunc(parts(), func(r *Rule) bool { return r.Flavour&f == 0 }))
 }
 
 // ruleOf returns the rule with an id, or nil.

@@ -28,8 +28,8 @@ type twice struct {
 	odd *oddness
 
 	mu   sync.Mutex
-	more []*messaging.Delivery // to be delivered once more
-	ours map[*messaging.Delivery]bool
+	more []*messaging.Delivery        // to be delivered once more
+	ours map[*messaging.Delivery]bool // of the second time: whether it is unsettled
 }
 
 func newTwice(q messaging.QueueSubscriber, odd *oddness) *twice {
@@ -78,9 +78,14 @@ func (w *twice) settle(ds []*messaging.Delivery, do func([]*messaging.Delivery) 
 	w.mu.Lock()
 	var inner []*messaging.Delivery
 	var places []int
+	all := &messaging.BatchError{Errs: make([]error, len(ds))}
+	failed := false
 	for i, d := range ds {
-		if w.ours[d] {
-			delete(w.ours, d)
+		if held, ours := w.ours[d]; ours {
+			if !held {
+				all.Errs[i], failed = messaging.ErrLost, true
+			}
+			w.ours[d] = false
 			continue
 		}
 		inner, places = append(inner, d), append(places, i)
@@ -89,16 +94,15 @@ func (w *twice) settle(ds []*messaging.Delivery, do func([]*messaging.Delivery) 
 	if len(inner) == len(ds) {
 		return do(ds)
 	}
-	if len(inner) == 0 {
-		return nil
+	if len(inner) > 0 {
+		err := do(inner)
+		failed = failed || err != nil
+		for k, i := range places {
+			all.Errs[i] = messaging.ErrorAt(err, k)
+		}
 	}
-	err := do(inner)
-	if err == nil {
+	if !failed {
 		return nil
-	}
-	all := &messaging.BatchError{Errs: make([]error, len(ds))}
-	for k, i := range places {
-		all.Errs[i] = messaging.ErrorAt(err, k)
 	}
 	return all
 }

@@ -20,6 +20,10 @@ type History struct {
 	Sessions []Session `json:"-"` // by Event.Session - 1
 	Events   []Event   `json:"-"` // in the order in which they were recorded
 
+	// Duplicates says that the target does not claim Q05: one message may be
+	// with several consumers of a queue, and come again although it is settled.
+	Duplicates bool `json:"duplicates,omitzero"`
+
 	// Overflow says that events are missing. It makes every rule inconclusive.
 	Overflow bool `json:"overflow,omitzero"`
 

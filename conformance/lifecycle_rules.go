@@ -56,8 +56,8 @@ func lifecycleRules() []*Rule {
 	}
 }
 
-// hold is what a window is counted over.
-type hold struct {
+// windowOf is what a window is counted over.
+type windowOf struct {
 	session   int
 	partition string // "" on a queue
 }
@@ -65,10 +65,10 @@ type hold struct {
 // checkWindow counts a delivery from when it was recorded until its first
 // settle was invoked, which is at most what the subscriber counts.
 func checkWindow(v *View, f *Finding) {
-	held := map[hold]int{}
+	held := map[windowOf]int{}
 	free := map[int]bool{} // deliveries that are no longer counted
-	at := func(d *Delivery) hold {
-		h := hold{session: d.Session}
+	at := func(d *Delivery) windowOf {
+		h := windowOf{session: d.Session}
 		if v.Sessions[d.Session-1].Role == RoleStream {
 			h.partition = v.Events[d.Event].Partition
 		}

@@ -25,6 +25,7 @@ type recorder struct {
 	limit      int
 	tag        string // marks what is of this run, and of no earlier one
 	sealed     bool   // what is recorded from now on is dropped
+	ended      bool   // the scenario is over: leases end because everything is closed
 	calls      int
 	delivered  int
 	deliveries map[*messaging.Delivery]int
@@ -58,6 +59,14 @@ func (r *recorder) seal() {
 	r.sealed = true
 }
 
+// end says that the scenario is over: what is still open will be closed, which
+// no event tells, and leases that end by it are not recorded.
+func (r *recorder) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+}
+
 // close ends what watches leases.
 func (r *recorder) close() {
 	close(r.stop)
@@ -77,6 +86,9 @@ func (r *recorder) addLocked(es ...Event) {
 	}
 	at := time.Since(r.h.Started)
 	for i := range es {
+		if r.ended && (es[i].Kind == Ending || es[i].Kind == Lost) {
+			continue
+		}
 		if len(r.h.Events) >= r.limit {
 			r.h.Overflow = true
 			return

@@ -318,15 +318,18 @@ func (sv *streamView) frozenBefore(session, i int) bool {
 // trimmedTo says whether everything in [from, to) of a log had been removed,
 // or was being removed, at event i.
 func (l *partitionLog) trimmedTo(from, to, i int) bool {
+	if from >= to {
+		return true
+	}
 	for _, t := range l.trims {
 		if t.event < i && l.records[to-1].offset.Compare(t.before) < 0 {
 			return true
 		}
 	}
-	return from >= to
+	return false
 }
 
-// reserved: the name of a cursor in texts.
+// String names the cursor in texts.
 func (c *cursorLog) String() string {
 	return "group " + c.key.group[1] + ", partition " + c.key.partition
 }

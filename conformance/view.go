@@ -43,6 +43,8 @@ type View struct {
 
 	streamOnce sync.Once // for stream
 	stream     *streamView
+	queuesOnce sync.Once
+	queuesView *queueView
 }
 
 // Publication is one attempt to publish a message.
