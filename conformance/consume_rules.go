@@ -24,7 +24,7 @@ func consumeRules() []*Rule {
 		{
 			ID: "Q13", Name: "DeadLetterExact", Flavour: ForQueue,
 			Sentence: "What is dead-lettered had all its attempts or was rejected, panics count, and it never comes again on the source.",
-			Cells:    map[string]Evidence{"none": {"dead": 300, "rejected": 100, "exhausted": 100}, "F8": {"dead": 100}},
+			Cells:    map[string]Evidence{"none": {"dead": 300, "rejected": 100, "exhausted": 100}},
 			check:    checkDeadLetterExact,
 		},
 		{

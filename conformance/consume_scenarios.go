@@ -23,7 +23,7 @@ func consumeScenarios() []*scenario {
 		{name: "once", flavour: ForBoth, fault: "none", rules: []string{"Q02"}, drive: func(r *run) { driveOnce(r, 2200, "") }},
 		{name: "once-uncertain", flavour: ForBoth, fault: "F3", rules: []string{"Q02"}, needs: loses, drive: func(r *run) { driveOnce(r, 1500, "F3") }},
 		{name: "once-crash", flavour: ForBoth, fault: "F8", rules: []string{"Q02"}, needs: crashes, drive: driveOnceCrash},
-		{name: "handover", flavour: ForStream, fault: "F10", rules: []string{"P01", "S06", "S08", "S17"}, drive: driveHandOver},
+		{name: "handover", flavour: ForStream, fault: "F10", rules: []string{"S06", "S08", "S14", "S17"}, drive: driveHandOver},
 		{name: "drain", flavour: ForBoth, fault: "none", rules: []string{"P01", "L03"}, drive: driveDrain},
 		{name: "grace", flavour: ForBoth, fault: "F11", rules: []string{"L04"}, drive: driveGrace},
 		{name: "letters-fail", flavour: ForQueue, fault: "F14", rules: []string{"Q14"}, drive: driveLettersFail},

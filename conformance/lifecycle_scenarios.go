@@ -17,7 +17,7 @@ func lifecycleScenarios() []*scenario {
 	loses := func(t *Target) string { return missing(t.Faults["F3"] == nil, "it cannot lose replies") }
 	return []*scenario{
 		{name: "window", flavour: ForBoth, fault: "none", rules: []string{"L01", "L08"}, drive: driveWindow},
-		{name: "pause", flavour: ForBoth, fault: "F11", rules: []string{"L01", "L02"}, drive: drivePauseResume},
+		{name: "pause", flavour: ForBoth, fault: "F11", rules: []string{"L02"}, drive: drivePauseResume},
 		{name: "close", flavour: ForBoth, fault: "none", rules: []string{"L05", "L08"}, drive: driveClose},
 		{name: "heal", flavour: ForBoth, fault: "F3", rules: []string{"L06"}, needs: loses, drive: func(r *run) { driveHeal(r, r.inject3) }},
 		{name: "resume", flavour: ForBoth, fault: "F6", rules: []string{"L06", "L08"}, needs: pauses, drive: func(r *run) { driveHeal(r, r.paused) }},
