@@ -21,7 +21,7 @@ func TestDocumentedCodeIsTested(t *testing.T) {
 	for _, document := range documents {
 		blocks := goBlock.FindAllStringSubmatch(read(t, document), -1)
 		for _, block := range blocks {
-			if code := flatten(block[1]); !strings.Contains(tested, code) {
+			if code := "\n" + flatten(block[1]); !strings.Contains(tested, code) {
 				t.Errorf("this block of %s is in no *_test.go and no file of examples:\n%s", document, block[1])
 			}
 		}
@@ -62,6 +62,33 @@ func flatten(code string) string {
 	}
 	return flat.String()
 }
+
+// TestReadmeExplainsEveryError checks its table against the errors that the
+// package exports.
+func TestReadmeExplainsEveryError(t *testing.T) {
+	readme := read(t, "README.md")
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, match := range exportedError.FindAllStringSubmatch(read(t, file), -1) {
+			found++
+			if !strings.Contains(readme, "\n| `"+match[1]+"` |") {
+				t.Errorf("the README's table of errors has no row for %s", match[1])
+			}
+		}
+	}
+	if found < 6 {
+		t.Errorf("found only %d errors in the package", found)
+	}
+}
+
+var exportedError = regexp.MustCompile(`(?m)^(?:var |\t)(Err[A-Z]\w*) = errors\.New`)
 
 var link = regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
 
