@@ -36,7 +36,7 @@ func main() {
 // config is the command line.
 type config struct {
 	run, json, profile string
-	rounds             int
+	rounds, heap       int
 	seed               uint64
 	each               time.Duration
 	quick, list, quiet bool
@@ -48,6 +48,7 @@ func parse(args []string, usage io.Writer) (config, error) {
 	f.SetOutput(usage)
 	f.StringVar(&c.run, "run", "", "only cases that match this `regexp`")
 	f.IntVar(&c.rounds, "rounds", 10, "pairs of each case")
+	f.IntVar(&c.heap, "heap", 0, "`MiB` that the process holds beside: the more, the less the garbage collector runs")
 	f.DurationVar(&c.each, "each", 100*time.Millisecond, "how much CPU time one run of a contender is to take")
 	f.Uint64Var(&c.seed, "seed", uint64(time.Now().UnixNano()), "of the order of contenders")
 	f.StringVar(&c.json, "json", "", "write all samples to this `file`; - is standard output, instead of the table")
@@ -61,8 +62,8 @@ func parse(args []string, usage io.Writer) (config, error) {
 	if f.NArg() > 0 {
 		return c, fmt.Errorf("unexpected argument %q: cases are selected with -run", f.Arg(0))
 	}
-	if c.rounds < 1 || c.each <= 0 {
-		return c, fmt.Errorf("-rounds and -each are at least 1, not %d and %v", c.rounds, c.each)
+	if c.rounds < 1 || c.each <= 0 || c.heap < 0 {
+		return c, fmt.Errorf("-rounds and -each are above 0, not %d and %v, and -heap is not below, as %d is", c.rounds, c.each, c.heap)
 	}
 	return c, nil
 }
@@ -124,6 +125,8 @@ func (c config) measure(ctx context.Context, groups []group, stdout, progress io
 	t := table{stdout}
 	fmt.Fprintf(stdout, "%s %s/%s, %d cores, %d rounds, seed %d\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), p.rounds, p.seed)
 	t.head()
+	held := make([]byte, c.heap<<20)
+	defer runtime.KeepAlive(held)
 	began, others := time.Now(), listen()
 	var results []result
 	for _, g := range groups {

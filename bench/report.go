@@ -76,9 +76,13 @@ func (t table) row(r result) {
 	for _, p := range r.Peers {
 		peers = append(peers, fmt.Sprintf("%v %s", p, r.Metric.format(p.median(r.Metric.of))))
 	}
+	ours := r.Metric.format(r.Ours.median(r.Metric.of))
+	if r.Ours.Variant != "" {
+		ours += " (" + r.Ours.Variant + ")"
+	}
 	t.line([]string{
 		r.Case,
-		r.Metric.format(r.Ours.median(r.Metric.of)),
+		ours,
 		strings.Join(peers, "; "),
 		fmt.Sprintf("%s [%s .. %s]", factor(r.Ratio.Median), factor(r.Ratio.Q1), factor(r.Ratio.Q3)),
 		factor(r.CPURatio),

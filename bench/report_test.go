@@ -108,7 +108,7 @@ func TestQuick(t *testing.T) {
 }
 
 func TestBadArguments(t *testing.T) {
-	for _, args := range [][]string{{"-run", "("}, {"-run", "no such case"}, {"-rounds", "0"}, {"-each", "0s"}, {"stray"}, {"-nonsense"}} {
+	for _, args := range [][]string{{"-run", "("}, {"-run", "no such case"}, {"-rounds", "0"}, {"-each", "0s"}, {"-heap", "-1"}, {"stray"}, {"-nonsense"}} {
 		var out bytes.Buffer
 		if err := run(t.Context(), args, &out, &out); err == nil {
 			t.Errorf("%s is accepted", strings.Join(args, " "))

@@ -82,7 +82,8 @@ func (q *queueView) sweep() {
 }
 
 // contended is how many deliveries came to a group while two of its sessions
-// held something, if each of them had its part of them.
+// held something; where the second had less than 30 % of them, it is as many
+// as that would be 30 % of.
 func (w *watch) contended(g int) int {
 	first, second := 0, 0
 	for _, s := range w.groups[g].members {
@@ -93,10 +94,7 @@ func (w *watch) contended(g int) int {
 			second = n
 		}
 	}
-	if shared := w.groups[g].shared; second*10 >= shared*3 {
-		return shared
-	}
-	return 0
+	return min(w.groups[g].shared, second*10/3)
 }
 
 func (w *watch) disturb(e *Event) {

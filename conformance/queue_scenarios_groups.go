@@ -34,7 +34,7 @@ func driveFanout(r *run) {
 	fans := r.fans()
 	p := must[*publisher](r)(r.publisher(open{}))
 	r.reach(p, fans)
-	half := r.size(1500) / 2
+	half := r.size(1600) / 2
 	r.fan(p, fans, half, false)
 	for _, f := range fans[:2] {
 		extra, stop := r.team(f.workers, 1, f.open)

@@ -94,6 +94,8 @@ func (q *queueView) demands(k, i int) (demand, string) {
 		return lost, "it had been settled"
 	case h.lost < s.Invoke:
 		return lost, "its lease had been lost"
+	case !q.Duplicates && q.before(k, s.Invoke) >= 0:
+		return lost, "a newer delivery had been recorded"
 	case h.excuse > s.Outcome && h.lost > s.Outcome:
 		return success, "it was held"
 	}
