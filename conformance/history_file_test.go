@@ -173,7 +173,7 @@ func TestBadHistories(t *testing.T) {
 		"delivery too soon": {replace(`"delivery":1,`, `"delivery":7,`), "delivery 7"},
 		"time runs back":    {replace(`"at":7000`, `"at":1`), "before the event"},
 		"huge number":       {replace(`"at":7000`, `"at":1e300`), "line"},
-		"no flavour":        {replace(`"flavour":1`, `"flavour":7`), "neither"},
+		"no flavour":        {replace(`"flavour":"queue"`, `"flavour":"both"`), "neither"},
 		"endless line":      {lines[0] + strings.Repeat("x", 2<<20), "longer than"},
 		"bad base64":        {replace(`"id":"id-1"`, `"id":"\u0000?"`), "base64"},
 		"bad gzip":          {"\x1f\x8bxxxx", "read history"},
@@ -282,7 +282,7 @@ func FuzzReadHistory(f *testing.F) {
 	small := generated(30)
 	f.Add([]byte(written(f, small)))
 	f.Add([]byte(zipped(written(f, small))))
-	f.Add([]byte(`{"format":"messaging conformance history","version":1,"flavour":2,"scenario":"load","fault":"none"}`))
+	f.Add([]byte(`{"format":"messaging conformance history","version":1,"flavour":"stream","scenario":"load","fault":"none"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := ReadHistory(bytes.NewReader(b))
 		if err != nil {

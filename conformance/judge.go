@@ -208,6 +208,9 @@ func (v *View) unended() []int {
 	return open[max(0, len(open)-few):]
 }
 
+// deeply is how many violations of a cell show what surrounds them.
+const deeply = 3
+
 // add adds a finding to a cell.
 func (c *Cell) add(h *History, f *Finding) {
 	for name, n := range f.Evidence {
@@ -220,7 +223,7 @@ func (c *Cell) add(h *History, f *Finding) {
 	for _, bad := range f.Violations {
 		c.Verdict = Violated
 		if len(c.Violations) < most {
-			c.Violations = append(c.Violations, shown(h, bad))
+			c.Violations = append(c.Violations, shown(h, bad, len(c.Violations) < deeply))
 		}
 	}
 }

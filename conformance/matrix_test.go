@@ -22,10 +22,6 @@ func flavours(f conformance.Flavour) []conformance.Flavour {
 	return slices.DeleteFunc([]conformance.Flavour{conformance.ForQueue, conformance.ForStream}, func(one conformance.Flavour) bool { return one&f == 0 })
 }
 
-func flavourName(f conformance.Flavour) string {
-	return map[conformance.Flavour]string{conformance.ForQueue: "queue", conformance.ForStream: "stream"}[f]
-}
-
 // lines gathers a table from subtests that run at once.
 type lines struct {
 	mu   sync.Mutex
@@ -81,7 +77,7 @@ func kill(t *testing.T, m conformance.Mutant, f conformance.Flavour, kills *line
 			others = append(others, rule.ID)
 		}
 	}
-	kills.add("%-4s %-6s %-42s %-9s %6.2fs %s", m.Breaks, flavourName(f), m.Name, r.Row(m.Breaks), took.Seconds(), strings.Join(others, " "))
+	kills.add("%-4s %-6v %-42s %-9s %6.2fs %s", m.Breaks, f, m.Name, r.Row(m.Breaks), took.Seconds(), strings.Join(others, " "))
 }
 
 // mutated makes the honest target, broken.
@@ -119,11 +115,11 @@ func TestHonest(t *testing.T) {
 		for _, c := range append([]conformance.Control{honest}, conformance.Controls()...) {
 			for _, f := range flavours(c.Flavour) {
 				for seed := range uint64(*seeds) {
-					t.Run(fmt.Sprintf("%s/%s/%d", c.Name, flavourName(f), seed+1), func(t *testing.T) {
+					t.Run(fmt.Sprintf("%s/%v/%d", c.Name, f, seed+1), func(t *testing.T) {
 						t.Parallel()
 						start := time.Now()
 						exonerate(t, c, f, seed+1)
-						times.add("%-20s %-6s seed %2d %6.2fs", c.Name, flavourName(f), seed+1, time.Since(start).Seconds())
+						times.add("%-20s %-6v seed %2d %6.2fs", c.Name, f, seed+1, time.Since(start).Seconds())
 					})
 				}
 			}

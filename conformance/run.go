@@ -34,6 +34,33 @@ const (
 	ForBoth   Flavour = ForQueue | ForStream
 )
 
+// String returns queue, stream or both.
+func (f Flavour) String() string {
+	switch f {
+	case ForQueue:
+		return "queue"
+	case ForStream:
+		return "stream"
+	case ForBoth:
+		return "both"
+	}
+	return "neither"
+}
+
+// MarshalText returns what String does.
+func (f Flavour) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText accepts what MarshalText returns.
+func (f *Flavour) UnmarshalText(text []byte) error {
+	for _, known := range []Flavour{0, ForQueue, ForStream, ForBoth} {
+		if string(text) == known.String() {
+			*f = known
+			return nil
+		}
+	}
+	return fmt.Errorf("flavour %q: want queue or stream", clip(string(text), 20))
+}
+
 // run is one run of a scenario on a target: what the scenario's code uses.
 // Its methods fail the run with a panic of type failure, which the suite
 // turns into an inconclusive verdict, or into a violation where the target

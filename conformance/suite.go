@@ -3,18 +3,19 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
 
 // Queue judges a queue in subtests, one a rule. newTarget is called for each
-// run of a scenario.
+// run of a scenario. Where the environment has MESSAGING_REPORT, the name of
+// an absolute folder, the report is saved into it, see [Report.Save].
 func Queue(t *testing.T, newTarget func() *Target, o *Options) {
 	judged(t, ForQueue, newTarget, o)
 }
 
-// Stream judges a stream in subtests, one a rule. newTarget is called for
-// each run of a scenario.
+// Stream judges a stream, as Queue does a queue.
 func Stream(t *testing.T, newTarget func() *Target, o *Options) {
 	judged(t, ForStream, newTarget, o)
 }
@@ -27,6 +28,11 @@ func judged(t *testing.T, f Flavour, newTarget func() *Target, o *Options) {
 	t.Logf("conformance: %s, seed %d", report.Target, report.Seed)
 	if o != nil && o.Reports != nil {
 		o.Reports(report)
+	}
+	if dir := os.Getenv("MESSAGING_REPORT"); dir != "" {
+		if err := report.Save(dir); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, rule := range Rules(f) {
 		verdict := report.Row(rule.ID)
