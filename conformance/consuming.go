@@ -145,7 +145,7 @@ func (l *letters) Publish(ctx context.Context, ms ...messaging.Message) error {
 		err = l.fails()
 	}
 	if err == nil {
-		err = l.inner.Publish(ctx, ms...)
+		err = guarded(func() error { return l.inner.Publish(ctx, ms...) })
 	}
 	for i := range events {
 		one := messaging.ErrorAt(err, i)

@@ -236,7 +236,7 @@ func (j *judge) report(target string, seed uint64) *Report {
 			continue
 		}
 		var cells []*Cell
-		for _, fault := range faultsOf(rule) {
+		for _, fault := range j.faultsOf(rule) {
 			if c := j.cells[rule.ID+" "+fault]; c != nil {
 				j.close(c)
 				cells = append(cells, c)
@@ -301,10 +301,12 @@ func (j *judge) deviate(rule string, cells []*Cell) {
 }
 
 // faultsOf returns the faults of a rule's cells, "none" first.
-func faultsOf(rule *Rule) []string {
-	faults := make([]string, 0, len(rule.Cells))
-	for f := range rule.Cells {
-		faults = append(faults, f)
+func (j *judge) faultsOf(rule *Rule) []string {
+	var faults []string
+	for _, c := range j.cells {
+		if c.Rule == rule.ID {
+			faults = append(faults, c.Fault)
+		}
 	}
 	slices.SortFunc(faults, compareFaults)
 	return faults

@@ -202,7 +202,12 @@ func (s *subscriber) Release(ctx context.Context, ds ...*messaging.Delivery) err
 }
 
 // Capabilities are the subscriber's.
-func (s *subscriber) Capabilities() messaging.Capabilities { return s.inner.Capabilities() }
+func (s *subscriber) Capabilities() (c messaging.Capabilities) {
+	if err := guarded(func() error { c = s.inner.Capabilities(); return nil }); err != nil {
+		s.r.add(Event{Kind: Note, Session: s.n, Code: Panicked, Text: "Capabilities " + textOf(err)})
+	}
+	return c
+}
 
 // Close records the call.
 func (s *subscriber) Close() error { return s.r.closed(s.n, s.inner.Close) }
