@@ -11,7 +11,7 @@ import (
 )
 
 func makeTwice(t *Target) {
-	t.unclaim("a settled message may come once more", "Q02", "Q03", "Q05", "Q10", "Q12", "Q15")
+	t.unclaim("a settled message may come once more", "P08a", "P08b", "Q02", "Q03", "Q05", "Q10", "Q12", "Q15")
 	odd := newOddness()
 	w := &wrapping{queue: func(q messaging.QueueSubscriber, _ *url.URL) messaging.QueueSubscriber {
 		if q.Capabilities().Order != messaging.Unordered {
@@ -27,13 +27,14 @@ type twice struct {
 	*queueWrap
 	odd *oddness
 
-	mu   sync.Mutex
-	more []*messaging.Delivery        // to be delivered once more
-	ours map[*messaging.Delivery]bool // of the second time: whether it is unsettled
+	mu    sync.Mutex
+	again map[*messaging.Delivery]*messaging.Delivery // what will come once more when it is acknowledged: consumers may write to theirs
+	more  []*messaging.Delivery                       // to be delivered once more
+	ours  map[*messaging.Delivery]bool                // of the second time: whether it is unsettled
 }
 
 func newTwice(q messaging.QueueSubscriber, odd *oddness) *twice {
-	w := &twice{odd: odd, ours: map[*messaging.Delivery]bool{}}
+	w := &twice{odd: odd, again: map[*messaging.Delivery]*messaging.Delivery{}, ours: map[*messaging.Delivery]bool{}}
 	w.queueWrap = &queueWrap{QueueSubscriber: q, receive: w.receive, ack: w.ack, nack: w.nack, release: w.release, close: w.closeAll}
 	return w
 }
@@ -48,7 +49,17 @@ func (w *twice) receive(ctx context.Context, max int) ([]*messaging.Delivery, er
 		return []*messaging.Delivery{d}, nil
 	}
 	w.mu.Unlock()
-	return w.QueueSubscriber.Receive(ctx, max)
+	ds, err := w.QueueSubscriber.Receive(ctx, max)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range ds {
+		if w.odd.below(200) == 0 {
+			again := &messaging.Delivery{Message: d.Message, Published: d.Published, Attempt: d.Attempt, Redelivered: true, Lease: new(messaging.Lease)}
+			again.Headers, again.Body = slices.Clone(d.Headers), slices.Clone(d.Body)
+			w.again[d] = again
+		}
+	}
+	return ds, err
 }
 
 func (w *twice) ack(ctx context.Context, ds []*messaging.Delivery) error {
@@ -56,9 +67,8 @@ func (w *twice) ack(ctx context.Context, ds []*messaging.Delivery) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, d := range ds {
-		if d != nil && messaging.ErrorAt(err, i) == nil && w.odd.below(200) == 0 && w.ours != nil {
-			again := &messaging.Delivery{Message: d.Message, Published: d.Published, Attempt: d.Attempt, Redelivered: true, Lease: new(messaging.Lease)}
-			again.Headers, again.Body = slices.Clone(d.Headers), slices.Clone(d.Body)
+		if again := w.again[d]; again != nil && messaging.ErrorAt(err, i) == nil && w.ours != nil {
+			delete(w.again, d)
 			w.more = append(w.more, again)
 		}
 	}

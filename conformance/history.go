@@ -113,11 +113,11 @@ type Event struct {
 	Redelivered bool      `json:"redelivered,omitzero"`
 	Published   time.Time `json:"published,omitzero"`
 	ID          string    `json:"id,omitzero"`   // as it was delivered
-	Diff        string    `json:"diff,omitzero"` // what differs from the message as it was published; "" is nothing
+	Diff        string    `json:"diff,omitzero"` // what differs from the message as it was published; "" is nothing. At the outcome of a Publish: what that changed in its argument
 
 	Max   int           `json:"max,omitzero"`   // of Receive; on its ok, how many came
 	Delay time.Duration `json:"delay,omitzero"` // of Nack
-	Code  Code          `json:"code,omitzero"`  // of an error
+	Code  Code          `json:"code,omitzero"`  // of an error; at an invoke, of the one that the call has to end with
 	Text  string        `json:"text,omitzero"`  // of an error, a fault, a note
 }
 
@@ -180,4 +180,5 @@ const (
 	Hung        Code = "hung"     // the call did not end
 	Nonsense    Code = "nonsense" // it returned what no call may return, such as nothing and no error
 	Other       Code = "other"
+	Unmatched   Code = "unmatched" // no error: at the invoke of a Publish with a subject that no subscription matches
 )

@@ -41,7 +41,9 @@ func generated(events int) *History {
 	for s := range h.Sessions {
 		add(do(Event{Kind: Open, Session: s + 1}))
 	}
-	for n := 1; len(h.Events) < events; n++ {
+	ack := func(n int) { add(do(Event{Kind: Ack, Session: 2 + n%2, Delivery: n})) }
+	n := 1
+	for ; len(h.Events) < events; n++ {
 		h.Messages = append(h.Messages, Message{Producer: 1, Counter: n, Channel: "c", ID: fmt.Sprint("id-", n), Size: 10})
 		consumer := 2 + n%2
 		add(do(Event{Kind: Publish, Session: 1, Message: n}))
@@ -50,7 +52,12 @@ func generated(events int) *History {
 			Kind: Deliver, Phase: OK, Call: received.Call, Session: consumer, Message: n, Delivery: n, Lease: n, Attempt: 1,
 			ID: fmt.Sprint("id-", n), Published: h.Started.Add(time.Duration(len(h.Events)) * time.Microsecond),
 		})
-		add(do(Event{Kind: Ack, Session: consumer, Delivery: n}))
+		if n > 1 {
+			ack(n - 1) // so that the other consumer holds something when one gets more
+		}
+	}
+	if n > 1 {
+		ack(n - 1)
 	}
 	for s := range h.Sessions {
 		add(do(Event{Kind: Close, Session: s + 1}))

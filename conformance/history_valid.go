@@ -14,7 +14,7 @@ var (
 	phases = []Phase{"", Invoke, OK, Fail, Info}
 	codes  = []Code{
 		NoError, Closed, NotFound, TooLarge, LostError, Uncertain, Trimmed, Unsupported, EOF, Grace, Canceled, Deadline,
-		Rejected, Panicked, Hung, Nonsense, Other,
+		Rejected, Panicked, Hung, Nonsense, Other, Unmatched,
 	}
 	roles = []Role{RolePublisher, RoleQueue, RoleStream}
 )

@@ -24,6 +24,7 @@ func newMemory() *conformance.Target {
 		Backend: b,
 		URL:     func(channel string) string { return "mem://" + channel },
 		Ordered: func(channel string) string { return "mem://" + channel + "?order=key" },
+		Dedup:   func(channel string) string { return "mem://" + channel + "?dedup=5m" },
 		Virtual: true,
 		Hold:    time.Hour,
 		Hooks: conformance.Hooks{

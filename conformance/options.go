@@ -137,7 +137,7 @@ func (t *Target) check(f Flavour) error {
 }
 
 func (t Timing) check() error {
-	for _, d := range []time.Duration{t.Operation, t.Redelivery, t.Reconnect, t.Session, t.Handover, t.Quiet, t.ClockSkew} {
+	for _, d := range []time.Duration{t.Operation, t.Redelivery, t.Reconnect, t.Session, t.Handover, t.Quiet, t.ClockSkew, t.Dedup} {
 		if d < 0 {
 			return errors.New("the target's Timing has a negative time")
 		}

@@ -1,72 +1,152 @@
 package conformance
 
 import (
-	"context"
-	"sync/atomic"
 	"time"
+
+	"github.com/fa5182d2/messaging"
 )
 
 // publishScenarios are those that P rules are judged by.
 func publishScenarios() []*scenario {
 	return []*scenario{
 		{
-			name: "load", flavour: ForQueue, fault: "none",
-			rules: []string{"P01"},
-			drive: driveLoad,
+			name: "load", flavour: ForBoth, fault: "none", drive: driveLoad,
+			rules: []string{"P01", "P03", "P06", "P08a", "P11", "P12"},
+		},
+		{
+			name: "refused-beside", flavour: ForBoth, fault: "none", drive: driveRefusedBeside,
+			rules: []string{"P01", "P03", "P04", "P07", "P12"},
+		},
+		{
+			name: "publish-in-order", flavour: ForQueue, fault: "none", drive: driveInOrder, needs: needsOrderOfKeys,
+			rules: []string{"P09"},
+		},
+		{
+			name: "publish-in-order", flavour: ForStream, fault: "none", drive: driveInOrder,
+			rules: []string{"P09"},
+		},
+		{
+			name: "missing", flavour: ForBoth, fault: "none", drive: driveMissing,
+			rules: []string{"P02"},
+		},
+		{
+			name: "deleted", flavour: ForBoth, fault: "none", drive: driveDeleted, needs: func(t *Target) string { return hook(t.Delete != nil, "delete a channel") },
+			rules: []string{"P02", "P04"},
+		},
+		{
+			name: "publishers-close", flavour: ForBoth, fault: "none", drive: drivePublishersClose,
+			rules: []string{"P03", "P04", "P10"},
+		},
+		{
+			name: "publish-replies", flavour: ForBoth, fault: "F3", drive: drivePublishReplies, needs: needsFault("F3"),
+			rules: []string{"P01", "P03", "P04", "P08a", "P09", "P11"},
+		},
+		{
+			name: "publish-in-order", flavour: ForQueue, fault: "F3", drive: driveInOrderReplies, needs: needsOrderedReplies,
+			rules: []string{"P09"},
+		},
+		{
+			name: "same-id", flavour: ForBoth, fault: "F3", drive: driveSameID, needs: needsDedup,
+			rules: []string{"P08b"},
+		},
+		{
+			name: "publish-paused", flavour: ForBoth, fault: "F6", drive: drivePublishPaused, needs: func(t *Target) string { return hook(t.Pause != nil, "pause the broker") },
+			rules: []string{"P01", "P04", "P05", "P10"},
+		},
+		{
+			name: "holders-crash", flavour: ForBoth, fault: "F8", drive: driveHoldersCrash, needs: needsCrash,
+			rules: []string{"P03", "P06", "P11"},
 		},
 	}
 }
 
-// driveLoad has two publishers and two consumers work on one queue until it is
-// empty.
+func needsOrderOfKeys(t *Target) string {
+	return missing(t.Ordered == nil, "it has no queue that promises OrderedByKey")
+}
+
+func needsOrderedReplies(t *Target) string {
+	if why := needsFault("F3")(t); why != "" {
+		return why
+	}
+	return needsOrderOfKeys(t)
+}
+
+func needsDedup(t *Target) string {
+	if why := needsFault("F3")(t); why != "" {
+		return why
+	}
+	return missing(t.Dedup == nil, "it has no channel that remembers ids")
+}
+
+// driveLoad has two publishers and two consumers work on one channel until it
+// is empty, while another group gets the same, and a channel whose name begins
+// in the same way has messages of its own.
 func driveLoad(r *run) {
-	const messages, publishers, consumers = 4000, 2, 2
-	var subs []*queue
-	for range consumers {
-		subs = append(subs, must[*queue](r)(r.queue(open{})))
+	const messages, beside = 4000, 200
+	again := 50
+	if r.flavour == ForStream {
+		again = 85 // of batches, of which a part comes again
 	}
-	var acked atomic.Int64
-	done, stop := context.WithCancel(r.ctx)
-	for i, s := range subs {
-		rng := r.random(10 + i)
-		r.wg.Go(func() {
-			for done.Err() == nil {
-				ds, err := s.Receive(done, []int{1, 2, 10, s.Capabilities().Window}[rng.IntN(4)])
-				if err != nil {
-					return
-				}
-				if s.Ack(r.ctx, ds...) == nil {
-					acked.Add(int64(len(ds)))
-				}
-			}
-		})
-	}
-	for i := range publishers {
+	one, other, sibling := r.readings(), r.readings(), r.readings()
+	one.keep = 100 * time.Millisecond
+	_, stopA := one.reader(10, again, open{})
+	_, stopB := one.reader(11, again, open{})
+	_, stopC := other.reader(12, 0, open{params: params("group", "other")})
+	_, stopD := sibling.reader(13, 0, open{channel: r.channel + "-b"})
+	var publishers crew
+	publishers.failed = r.stop
+	for i := range 2 {
 		p := must[*publisher](r)(r.publisher(open{}))
+		q := must[*publisher](r)(r.publisher(open{channel: r.channel + "-b"}))
 		rng := r.random(i)
-		r.wg.Go(func() {
-			for n := 0; n < messages/publishers; {
-				batch := min(1+rng.IntN(20), messages/publishers-n)
-				n += batch
-				_ = r.publish(p, rng, batch, shape{keys: 10, size: 200, odd: true})
+		publishers.Go(func() {
+			for range messages / 2 / 100 {
+				r.produce(p, rng, 100, 20, shape{keys: 60, size: 200, odd: true}, one, other)
+				one.await(400) // both are to work at the same time
 			}
+			r.produce(q, rng, beside/2, 20, shape{keys: 60, size: 20}, sibling)
 		})
 	}
-	r.until(func() bool { return acked.Load() >= messages })
+	publishers.Wait()
+	for _, g := range []*readings{one, other, sibling} {
+		g.drain()
+	}
+	for _, stop := range []func(){stopA, stopB, stopC, stopD} {
+		stop()
+	}
+}
+
+// driveHoldersCrash crashes one consumer after the other, each with much in
+// its hand that it has written to.
+func driveHoldersCrash(r *run) {
+	const crashes, each = 12, 200
+	g := r.readings()
+	s := r.subscriber(open{})
+	p := must[*publisher](r)(r.publisher(open{}))
+	rng := r.random(1)
+	for range crashes {
+		r.produce(p, rng, each, 20, shape{keys: 60, size: 100, odd: true}, g)
+		g.hold(s, each)
+		r.crash(inner(s))
+		s = r.subscriber(open{})
+	}
+	_ = s.Close()
+	_, stop := g.reader(2, 0, open{})
+	g.drain()
 	stop()
 }
 
-// until waits until holds holds, asking now and then, for as long as the run
-// may take. It is for what has no event.
-func (r *run) until(holds func() bool) bool {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-r.ctx.Done():
-			return false
+// hold receives until n messages are in hand, or nothing comes.
+func (g *readings) hold(s messaging.Subscriber, n int) {
+	for n > 0 {
+		ctx, cancel := withTimeout(g.r, g.r.patience())
+		ds, err := s.Receive(ctx, n)
+		cancel()
+		if err != nil {
+			g.r.note("holding: %v", err)
+			return
 		}
+		g.look(s, ds)
+		n -= len(ds)
 	}
-	return true
 }

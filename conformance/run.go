@@ -112,6 +112,8 @@ type open struct {
 	params  url.Values
 	consume bool          // Consume will drive it
 	hold    time.Duration // 0 is the target's
+	dedup   bool          // a channel that remembers ids
+	refuse  Code          // why opening it has to be refused; "" is that it has not
 }
 
 func (r *run) begin(role Role, o *open) (*url.URL, Session) {
@@ -127,7 +129,13 @@ func (r *run) begin(role Role, o *open) (*url.URL, Session) {
 		}
 		o.params.Set("hold", o.hold.String())
 	}
-	u, err := r.target.address(o.channel, o.ordered, o.params)
+	var u *url.URL
+	var err error
+	if o.dedup {
+		u, err = over(r.target.Dedup(o.channel), o.params)
+	} else {
+		u, err = r.target.address(o.channel, o.ordered, o.params)
+	}
 	if err != nil {
 		r.fail("the target's URL of %q: %w", o.channel, err)
 	}
@@ -140,10 +148,10 @@ func (r *run) begin(role Role, o *open) (*url.URL, Session) {
 
 // opening opens something within the time that one call may take, and
 // records it.
-func opening[T interface{ Close() error }](r *run, s Session, f func(ctx context.Context) (T, error), fill func(*Session, T)) (T, int, error) {
+func opening[T interface{ Close() error }](r *run, s Session, refuse Code, f func(ctx context.Context) (T, error), fill func(*Session, T)) (T, int, error) {
 	var t T
 	call := r.call()
-	invoked := Event{Kind: Open, Phase: Invoke, Call: call}
+	invoked := Event{Kind: Open, Phase: Invoke, Call: call, Code: refuse}
 	r.add(invoked)
 	ctx, cancel := context.WithTimeout(r.ctx, r.timing.Operation+r.timing.Reconnect)
 	defer cancel()
@@ -179,7 +187,7 @@ func isNil(v any) bool {
 // publisher opens a publisher.
 func (r *run) publisher(o open) (*publisher, error) {
 	u, s := r.begin(RolePublisher, &o)
-	p, n, err := opening(r, s, func(ctx context.Context) (messaging.Publisher, error) {
+	p, n, err := opening(r, s, o.refuse, func(ctx context.Context) (messaging.Publisher, error) {
 		return r.target.Backend.OpenPublisher(ctx, u)
 	}, nil)
 	return &publisher{Publisher: p, r: r.recorder, n: n, channel: o.channel}, err
@@ -188,7 +196,7 @@ func (r *run) publisher(o open) (*publisher, error) {
 // queue opens a queue's subscriber.
 func (r *run) queue(o open) (*queue, error) {
 	u, s := r.begin(RoleQueue, &o)
-	q, n, err := opening(r, s, func(ctx context.Context) (messaging.QueueSubscriber, error) {
+	q, n, err := opening(r, s, o.refuse, func(ctx context.Context) (messaging.QueueSubscriber, error) {
 		return r.target.Backend.(messaging.QueueBackend).OpenQueue(ctx, u)
 	}, func(s *Session, q messaging.QueueSubscriber) { s.take(q.Capabilities()) })
 	return &queue{subscriber{inner: q, r: r.recorder, n: n}}, err
@@ -197,7 +205,7 @@ func (r *run) queue(o open) (*queue, error) {
 // stream opens a stream's subscriber.
 func (r *run) stream(o open) (*stream, error) {
 	u, s := r.begin(RoleStream, &o)
-	q, n, err := opening(r, s, func(ctx context.Context) (messaging.StreamSubscriber, error) {
+	q, n, err := opening(r, s, o.refuse, func(ctx context.Context) (messaging.StreamSubscriber, error) {
 		return r.target.Backend.(messaging.StreamBackend).OpenStream(ctx, u)
 	}, func(s *Session, q messaging.StreamSubscriber) { s.take(q.Capabilities()) })
 	return &stream{subscriber{inner: q, r: r.recorder, n: n}}, err

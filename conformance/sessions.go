@@ -20,16 +20,26 @@ type publisher struct {
 	counter atomic.Int64
 }
 
-// Publish publishes messages that were registered, by their numbers, and
+// publish publishes messages that were registered, by their numbers, and
 // returns what Publish returned.
 func (p *publisher) publish(ctx context.Context, numbers []int) error {
+	return p.attempt(ctx, numbers, nil)
+}
+
+// attempt is publish where refuse says why places have to be refused, or nil.
+// What the publisher is given is a copy, and used again for something else
+// when it has returned.
+func (p *publisher) attempt(ctx context.Context, numbers []int, refuse func(place int) Code) error {
 	call := p.r.call()
 	ms := make([]messaging.Message, len(numbers))
 	invokes, outcomes := make([]Event, len(numbers)), make([]Event, len(numbers))
 	p.r.mu.Lock()
 	for i, n := range numbers {
-		ms[i] = p.r.published[n-1]
+		ms[i] = ownCopy(p.r.published[n-1])
 		invokes[i] = Event{Kind: Publish, Phase: Invoke, Call: call, Session: p.n, Place: i, Message: n}
+		if refuse != nil {
+			invokes[i].Code = refuse(i)
+		}
 	}
 	p.r.addLocked(invokes...)
 	p.r.mu.Unlock()
@@ -38,8 +48,55 @@ func (p *publisher) publish(ctx context.Context, numbers []int) error {
 		one := messaging.ErrorAt(err, i)
 		outcomes[i] = Event{Kind: Publish, Phase: phaseOf(one), Call: call, Session: p.n, Place: i, Message: n, Code: codeOf(one), Text: textOf(one)}
 	}
-	p.r.add(outcomes...)
+	p.r.mu.Lock()
+	for i, n := range numbers {
+		outcomes[i].Diff = overwritten(p.r.published[n-1], ms[i])
+	}
+	p.r.addLocked(outcomes...)
+	p.r.mu.Unlock()
+	for i := range ms {
+		scribble(&ms[i])
+	}
 	return err
+}
+
+// huge is from how many bytes on a body is not copied: it is one that is to be
+// refused.
+const huge = 1 << 18
+
+// ownCopy returns m with a body and headers of its own.
+func ownCopy(m messaging.Message) messaging.Message {
+	m.Headers = slices.Clone(m.Headers)
+	if len(m.Body) < huge {
+		m.Body = slices.Clone(m.Body)
+	}
+	return m
+}
+
+// overwritten says what a Publish changed in its argument.
+func overwritten(before, after messaging.Message) string {
+	if before.ID == after.ID {
+		before.ID, after.ID = "same", "same"
+	}
+	if len(before.Body) >= huge {
+		before.Body, after.Body = nil, nil
+	}
+	return difference(before, after)
+}
+
+// scribble uses the memory of a message again, as its owner may, and appends
+// to it. The body's first line, which says what message it is, stays.
+func scribble(m *messaging.Message) {
+	if len(m.Body) < huge {
+		for i := len(firstLine(m.Body)) + 1; i < len(m.Body); i++ {
+			m.Body[i] ^= 0xff
+		}
+		m.Body = append(m.Body, "scribbled over what was behind the body"...)
+	}
+	for i := range m.Headers {
+		m.Headers[i] = messaging.Header{Key: "scribbled", Value: "over"}
+	}
+	m.Headers = append(m.Headers, messaging.Header{Key: "scribbled", Value: "behind"})
 }
 
 // Close records that the publisher is closed.

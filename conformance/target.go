@@ -30,6 +30,11 @@ type Target struct {
 	// Nil where there is no such thing.
 	Ordered func(channel string) string
 
+	// Dedup returns the URL of a channel that stores one message of those that
+	// are published with one id within Timing.Dedup. Nil where there is no such
+	// thing.
+	Dedup func(channel string) string
+
 	// Virtual says that the target blocks on channels and timers only, so that
 	// the suite may run it in a testing/synctest bubble, where waiting takes no
 	// time.
@@ -124,6 +129,10 @@ type Timing struct {
 	// empty. 0 means the lease and a second.
 	Quiet time.Duration `json:"quiet,omitzero"`
 
+	// Dedup is for how long a channel of Target.Dedup remembers an id, from the
+	// first attempt to publish it. 0 means 5 minutes.
+	Dedup time.Duration `json:"dedup,omitzero"`
+
 	// ClockSkew is by how much the broker's clock and ours may differ. 0 means
 	// 1 s.
 	ClockSkew time.Duration `json:"clockSkew,omitzero"`
@@ -140,15 +149,20 @@ func (t Timing) withDefaults() Timing {
 	def(&t.Reconnect, 10*time.Second)
 	def(&t.Handover, 10*time.Second)
 	def(&t.ClockSkew, time.Second)
+	def(&t.Dedup, 5*time.Minute)
 	return t
 }
 
 // address returns the URL of a channel with parameters over it.
 func (t *Target) address(channel string, ordered bool, params url.Values) (*url.URL, error) {
-	raw := t.URL(channel)
 	if ordered {
-		raw = t.Ordered(channel)
+		return over(t.Ordered(channel), params)
 	}
+	return over(t.URL(channel), params)
+}
+
+// over returns a URL with parameters over its own.
+func over(raw string, params url.Values) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, err
