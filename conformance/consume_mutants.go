@@ -164,33 +164,10 @@ func trustUncertain(s messaging.Subscriber) messaging.Subscriber {
 	if q, ok := s.(messaging.QueueSubscriber); ok {
 		return &queueWrap{QueueSubscriber: q, ack: func(ctx context.Context, ds []*messaging.Delivery) error { return trust(q.Ack(ctx, ds...)) }}
 	}
-	return &committing{StreamSubscriber: s.(messaging.StreamSubscriber), commit: func(ctx context.Context, s messaging.StreamSubscriber, ds []*messaging.Delivery) error {
-		return trust(s.Commit(ctx, ds...))
+	stream := s.(messaging.StreamSubscriber)
+	return &streamWrap{StreamSubscriber: stream, commit: func(ctx context.Context, ds []*messaging.Delivery) error {
+		return trust(stream.Commit(ctx, ds...))
 	}}
-}
-
-// committing is a stream's subscriber that commits, or receives, in another
-// way.
-type committing struct {
-	messaging.StreamSubscriber
-	commit  func(context.Context, messaging.StreamSubscriber, []*messaging.Delivery) error
-	receive func(context.Context, messaging.StreamSubscriber, int) ([]*messaging.Delivery, error)
-}
-
-// Commit implements messaging.StreamSubscriber.
-func (c *committing) Commit(ctx context.Context, ds ...*messaging.Delivery) error {
-	if c.commit == nil {
-		return c.StreamSubscriber.Commit(ctx, ds...)
-	}
-	return c.commit(ctx, c.StreamSubscriber, ds)
-}
-
-// Receive implements messaging.Subscriber.
-func (c *committing) Receive(ctx context.Context, max int) ([]*messaging.Delivery, error) {
-	if c.receive == nil {
-		return c.StreamSubscriber.Receive(ctx, max)
-	}
-	return c.receive(ctx, c.StreamSubscriber, max)
 }
 
 func handleRedelivered(ctx context.Context, s messaging.Subscriber, h messaging.Handler, o *messaging.ConsumeOptions) error {
@@ -241,7 +218,7 @@ func commitHighest(ctx context.Context, s messaging.Subscriber, h messaging.Hand
 		}
 		return err
 	}
-	return messaging.Consume(ctx, &committing{StreamSubscriber: inner, commit: func(ctx context.Context, s messaging.StreamSubscriber, ds []*messaging.Delivery) error {
+	return messaging.Consume(ctx, &streamWrap{StreamSubscriber: inner, commit: func(ctx context.Context, ds []*messaging.Delivery) error {
 		mu.Lock()
 		for i, d := range ds {
 			if high := highest[d.Partition]; high != nil && high.Offset.Compare(d.Offset) > 0 {
@@ -249,7 +226,7 @@ func commitHighest(ctx context.Context, s messaging.Subscriber, h messaging.Hand
 			}
 		}
 		mu.Unlock()
-		return s.Commit(ctx, ds...)
+		return inner.Commit(ctx, ds...)
 	}}, handled, o)
 }
 
@@ -262,8 +239,8 @@ func ignoreEnding(ctx context.Context, s messaging.Subscriber, h messaging.Handl
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	leases := map[*messaging.Lease]*messaging.Lease{}
-	return messaging.Consume(ctx, &committing{StreamSubscriber: inner, receive: func(ctx context.Context, s messaging.StreamSubscriber, max int) ([]*messaging.Delivery, error) {
-		ds, err := s.Receive(ctx, max)
+	return messaging.Consume(ctx, &streamWrap{StreamSubscriber: inner, receive: func(ctx context.Context, max int) ([]*messaging.Delivery, error) {
+		ds, err := inner.Receive(ctx, max)
 		for _, d := range ds {
 			if d.Lease == nil {
 				continue
