@@ -111,7 +111,7 @@ func (g *readings) read(ctx context.Context, s messaging.Subscriber, rng *rand.R
 			return
 		}
 		numbers := g.look(s, ds)
-		g.r.pass(g.keep) // so that others hold something meanwhile
+		g.r.pause(g.keep) // so that others hold something meanwhile
 		if q, ok := s.(*queue); ok {
 			g.settleQueue(q, rng, ds, numbers, again)
 		} else {

@@ -88,16 +88,6 @@ func (fl *flow) drain() {
 	}
 }
 
-// pass lets time pass: a bound that is to be over has no event.
-func (r *run) pass(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-r.ctx.Done():
-	}
-}
-
 // patience is how long a group may deliver nothing although there is
 // something: until a dead member is noticed and a partition has moved.
 func (r *run) patience() time.Duration {

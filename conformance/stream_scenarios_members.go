@@ -29,7 +29,7 @@ func driveStreamChurn(r *run) {
 		} else {
 			members = append(members, join(102+step))
 			if r.rng.IntN(4) == 0 {
-				r.pass(r.timing.Handover + time.Second)
+				r.pause(r.timing.Handover + time.Second)
 			}
 		}
 	}
@@ -57,16 +57,16 @@ func driveStreamHandover(r *run) {
 		case 0:
 			_ = a.commit(none)
 		case 1:
-			r.pass(r.timing.Handover / 5)
+			r.pause(r.timing.Handover / 5)
 			_ = a.commit(a.some(3))
 			a.giveBack()
 			_ = a.commit(none)
 		case 2:
 			_ = a.commit(a.some(3))
-			r.pass(r.timing.Handover + time.Second)
+			r.pause(r.timing.Handover + time.Second)
 			_ = a.commit(none)
 		case 3:
-			r.pass(r.timing.Handover + time.Second)
+			r.pause(r.timing.Handover + time.Second)
 			_ = a.commit(a.some(1))
 		}
 		r.feed(p, r.rng, each, 8, shape{size: 20}, fl)

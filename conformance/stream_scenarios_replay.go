@@ -46,7 +46,7 @@ func driveStreamReplay(r *run) {
 func (r *run) clock() time.Time {
 	// One that lies ahead is only a time at which nothing is published.
 	at := time.Now().Truncate(time.Second).Add(time.Second)
-	r.pass(time.Until(at))
+	r.pause(time.Until(at))
 	return at
 }
 
