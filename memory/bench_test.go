@@ -115,3 +115,30 @@ func BenchmarkBacklog(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkQueueHandOver is the time from Publish to the return of a Receive
+// that waited, beside that of a bare channel.
+func BenchmarkQueueHandOver(b *testing.B) {
+	b.Run("channel", func(b *testing.B) {
+		ch := make(chan time.Time)
+		benchmarkHandOver(b, func(sent time.Time) { ch <- sent }, func() (time.Time, error) { return <-ch, nil })
+	})
+	b.Run("queue", func(b *testing.B) {
+		ctx := context.Background()
+		pub, sub := open(b, new(Backend), "mem://bench?kind=queue")
+		body := make([]byte, 128)
+		var sent time.Time
+		benchmarkHandOver(b, func(now time.Time) {
+			sent = now
+			if err := pub.Publish(ctx, messaging.Message{Body: body}); err != nil {
+				b.Error(err)
+			}
+		}, func() (time.Time, error) {
+			ds, err := sub.Receive(ctx, 64)
+			if err != nil {
+				return sent, err
+			}
+			return sent, sub.Ack(ctx, ds...)
+		})
+	})
+}

@@ -25,12 +25,12 @@ func newChannel(b *Backend, o *options) *channel {
 // publish stores recs in the log and in every subscription whose pattern
 // matches, in the order of recs and of calls, but for those whose id is in
 // the window of dedup=. It is ErrNotFound when the channel was deleted. It
-// keeps nothing of recs itself.
-func (c *channel) publish(recs []*record) error {
+// keeps nothing of recs itself. The caller wakes the waiter.
+func (c *channel) publish(recs []*record) (*waiter, error) {
 	c.mu.Lock()
 	if c.removed {
 		c.mu.Unlock()
-		return fmt.Errorf("channel was deleted: %w", messaging.ErrNotFound)
+		return nil, fmt.Errorf("channel was deleted: %w", messaging.ErrNotFound)
 	}
 	if c.recent != nil {
 		recs = c.recent.fresh(recs)
@@ -52,8 +52,7 @@ func (c *channel) publish(recs []*record) error {
 		last = s.publish(recs)
 	}
 	c.mu.Unlock()
-	last.wake()
-	return nil
+	return last, nil
 }
 
 // openQueue opens a subscriber to the subscription that o names, and creates

@@ -68,12 +68,16 @@ func (p *publisher) Publish(ctx context.Context, msgs ...messaging.Message) erro
 		ps = new(press)
 	}
 	errs := p.press(ps, msgs)
-	var err error
-	if len(ps.recs) > 0 {
-		err = p.store(ctx, ps.recs)
-	}
+	stored := len(ps.recs)
+	last, err := p.c.publish(ps.recs)
 	ps.clear()
 	p.presses.Put(ps)
+	// As late as possible: the receiver can only run when this goroutine waits,
+	// or somewhere else.
+	last.wake()
+	if err == nil && stored > 0 {
+		err = p.answer(ctx)
+	}
 	if err != nil {
 		errs = fill(errs, len(msgs), err)
 	}
@@ -104,11 +108,8 @@ func (p *publisher) press(ps *press, msgs []messaging.Message) (errs []error) {
 	return errs
 }
 
-// store gives recs to the broker and waits for its answer.
-func (p *publisher) store(ctx context.Context, recs []*record) error {
-	if err := p.c.publish(recs); err != nil {
-		return err
-	}
+// answer waits for the broker's answer, which chaos may lose.
+func (p *publisher) answer(ctx context.Context) error {
 	chaos := p.c.chaos
 	if !chaos.roll(chaos.now().LostReply) {
 		return nil
