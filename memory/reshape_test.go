@@ -200,6 +200,46 @@ func TestSplitOfWhatWasTrimmed(t *testing.T) {
 	}
 }
 
+func TestSplitOfWhatIsInHandAndThenTrimmed(t *testing.T) {
+	for _, query := range []string{"", "&group=g"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := new(Backend)
+			pub := openPublisher(t, b, "mem://s?partitions=1")
+			s := openStream(t, b, "mem://s?trimmed=skip&inflight=3"+query)
+			publish(t, pub, "k", numbers(0, 5)...)
+			split(t, b, "0")
+			publish(t, pub, "k", "5")
+			ds := receive(t, s, 3)
+			giveBack(t, s, ds[2])
+			if err := b.Trim("s", "0", "5"); err != nil {
+				t.Fatal(err)
+			}
+			nothing(t, s, time.Minute)
+			commit(t, s, ds[1])
+			equal(t, "after the gap", bodies(receive(t, s, 1))[0], "5")
+		})
+	}
+}
+
+func TestSplitOfAnEmptyPartition(t *testing.T) {
+	for _, query := range []string{"", "&group=g"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := new(Backend)
+			pub := openPublisher(t, b, "mem://s?partitions=1")
+			s := openStream(t, b, "mem://s?inflight=100"+query)
+			publish(t, pub, "k", "0")
+			split(t, b, "0")
+			split(t, b, "1")
+			split(t, b, "2")
+			publish(t, pub, "k", "1")
+			ds := take(t, s, 10)
+			equal(t, "before", places(ds), "0/0")
+			commit(t, s, ds...)
+			equal(t, "after", bodies(receive(t, s, 1))[0], "1")
+		})
+	}
+}
+
 func TestReshapeErrors(t *testing.T) {
 	b := new(Backend)
 	openPublisher(t, b, "mem://s?partitions=1")
