@@ -34,6 +34,7 @@ type press struct {
 	headers slab[messaging.Header]
 	text    *strings.Builder // what earlier messages have of it stays as it is: a Builder only appends
 	size    int
+	ids     ids
 	recs    []*record
 }
 
@@ -41,7 +42,7 @@ type press struct {
 func (p *press) add(m *messaging.Message) {
 	id := m.ID
 	if id == "" {
-		id = messaging.NewID()
+		id = p.ids.next()
 	}
 	text := p.room(messageSize(m) - len(m.ID) + len(id))
 	r := &p.records.cut(1, sharedRecords)[0]
