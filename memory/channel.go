@@ -43,8 +43,7 @@ func (c *channel) publish(recs []*record) (*waiter, error) {
 	if c.log != nil {
 		c.log.append(recs)
 	} else if !c.claimed {
-		c.backlog.add(recs)
-		c.trimBacklog()
+		c.keep(recs)
 	}
 	var last *waiter
 	for _, s := range c.routes {
@@ -89,34 +88,19 @@ func (c *channel) subscribe(o *options) (*subscription, error) {
 	if o.group == "" {
 		// It has been there since the channel has: only what it promises was
 		// open until now.
-		s.publish(c.unclaimed())
-		c.claimed = true
+		c.claim(s)
 	}
 	c.subs[o.group] = s
 	c.routes = append(c.routes, s)
 	return s, nil
 }
 
-// unclaimed returns what was published before the default subscription was
-// opened, as far as it is retained.
-func (c *channel) unclaimed() []*record {
-	if c.log != nil {
-		return c.log.retained()
+// item returns an item of r, which it writes for the first that wants it.
+func (c *channel) item(r *record) item {
+	if r.place.page == nil {
+		r.place = c.pages.write(r)
 	}
-	recs := make([]*record, 0, c.backlog.len())
-	for c.backlog.len() > 0 {
-		recs = append(recs, c.backlog.pop())
-	}
-	c.backlog = backlog{}
-	return recs
-}
-
-// trimBacklog keeps to the retention once there are subscribers: a default
-// subscription that is never opened must not grow for ever.
-func (c *channel) trimBacklog() {
-	for c.subscribed && c.made.retain >= 0 && c.backlog.bytes > c.made.retain {
-		c.backlog.pop()
-	}
+	return item{page: r.place.page, pos: r.place.pos}
 }
 
 // remove ends the channel: everything that is open on it, and what it holds.
@@ -132,24 +116,4 @@ func (c *channel) remove() {
 	if c.log != nil {
 		c.log.remove()
 	}
-}
-
-// backlog is what a channel without a log keeps for its default subscription
-// until that is opened. The channel's mutex guards it.
-type backlog struct {
-	deque[*record]
-	bytes int
-}
-
-func (b *backlog) add(recs []*record) {
-	for _, r := range recs {
-		b.push(r)
-		b.bytes += len(r.body)
-	}
-}
-
-func (b *backlog) pop() *record {
-	r := b.deque.pop()
-	b.bytes -= len(r.body)
-	return r
 }

@@ -317,7 +317,7 @@ func TestBacklogOfAnUnopenedDefault(t *testing.T) {
 		sub = openQueue(t, b, "mem://r?inflight=1000")
 		receive(t, sub, 1000)
 		publish(t, pub, "", "c")
-		if n := sub.(*queue).s.c.backlog.len(); n != 0 {
+		if n := sub.(*queue).s.c.backlog.items.len(); n != 0 {
 			t.Errorf("%d messages are kept for a subscription that is open", n)
 		}
 	})

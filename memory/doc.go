@@ -140,8 +140,9 @@
 // subscriber, and then the latest retain= bytes. With dedup= a channel keeps
 // each id for that time.
 //
-// Small messages share allocations, of 16 KiB at most when they are published
-// and when they are delivered: one that is kept for long keeps that much alive.
+// Small messages share memory: of 32 KiB at most while a queue keeps them, which
+// is used again when all in it are settled, and of 16 KiB at most when they are
+// delivered. One that is kept for long keeps that much from being used again.
 //
 // # Raw
 //

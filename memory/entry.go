@@ -46,16 +46,30 @@ type copies struct {
 // whoever keeps one keeps some of its neighbours alive, at most as much as
 // sharedParcels, sharedText, sharedBytes and sharedHeaders say.
 type cutter struct {
-	copies   slab[copies]
 	pointers slab[*messaging.Delivery]
 	bytes    slab[byte]
-	press    // texts and headers
+	texts
+	headers slab[messaging.Header]
+
+	body, textual int // sizes of the last
+}
+
+// prepare makes room for one delivery like the last, so that a message which is
+// waited for does not wait for that.
+func (c *cutter) prepare() {
+	if len(c.pointers.free) == 0 {
+		c.pointers.refill(1, sharedPointers)
+	}
+	if n := c.body; n > len(c.bytes.free) && n <= sharedBytes/4 {
+		c.bytes.refill(n, sharedBytes)
+	}
+	c.room(min(c.textual, sharedText/4))
 }
 
 // fill copies what was collected into deliveries. Nothing is locked.
 func (s *stream) fill() []*messaging.Delivery {
-	ds := s.cut.pointers.cut(s.collected, sharedParcels)
-	all := s.cut.copies.cut(s.collected, sharedParcels)
+	ds := s.cut.pointers.cut(s.collected, sharedPointers)
+	all := s.copies.cut(s.collected, sharedParcels)
 	i := 0
 	for _, r := range s.runs {
 		a := r.pass.a
@@ -84,6 +98,7 @@ func (s *stream) fill() []*messaging.Delivery {
 // message copies the message of w.
 func (c *cutter) message(m *messaging.Message, w written) {
 	payload, l := w.parse()
+	c.body, c.textual = len(payload)-l.body, l.body
 	text := c.copy(payload[:l.body])
 	m.ID, m.Key, m.Subject = l.id.of(text), l.key.of(text), l.subject.of(text)
 	m.Headers = c.headersOf(payload, text, l)
@@ -91,14 +106,14 @@ func (c *cutter) message(m *messaging.Message, w written) {
 	copy(m.Body, payload[l.body:])
 }
 
-// record copies w as it was published.
+// record returns w as it was published. The body is that of the segment.
 func (c *cutter) record(w written) *record {
 	payload, l := w.parse()
-	text := c.copy(payload)
-	r := &c.records.cut(1, sharedRecords)[0]
+	text := c.copy(payload[:l.body])
+	r := new(record)
 	r.id, r.key, r.subject = l.id.of(text), l.key.of(text), l.subject.of(text)
 	r.headers = c.headersOf(payload, text, l)
-	r.body = text[l.body:]
+	r.body = payload[l.body:]
 	r.seq, r.published = w.seq(), time.Unix(0, w.published())
 	return r
 }
@@ -117,12 +132,4 @@ func (c *cutter) headersOf(payload []byte, text string, l layout) messaging.Head
 		at = value.to
 	}
 	return headers
-}
-
-// copy returns a copy of b.
-func (c *cutter) copy(b []byte) string {
-	text := c.room(len(b))
-	start := text.Len()
-	text.Write(b)
-	return text.String()[start:]
 }

@@ -55,8 +55,8 @@ func (l *log) extend(parent *partition) *partition {
 	return p
 }
 
-// append stores recs in their partitions. The channel calls it with its mutex
-// held, in the order of seq.
+// append stores recs in their partitions. It keeps nothing of them itself. The
+// channel calls it with its mutex held, in the order of seq.
 func (l *log) append(recs []*record) {
 	for _, r := range recs {
 		p := l.route(r.key)

@@ -215,6 +215,7 @@ type channel struct {
 	subs       map[string]*subscription // by group; nil where kind=stream
 	routes     []*subscription          // those of subs, in the order of their creation
 	claimed    bool                     // the default subscription was opened
+	pages      pages                    // what routes and backlog hold
 	backlog    backlog                  // for the default subscription, before it is opened; empty where there is a log
 	recent     *recent                  // nil without dedup=
 }

@@ -127,7 +127,7 @@ func TestManyOfOneKey(t *testing.T) {
 			}
 			n += len(ds)
 		}
-		if n := len(sub.(*queue).s.lanes); n != 0 {
+		if n := len(sub.(*queue).s.lanes); n > mostIdle {
 			t.Errorf("%d keys are remembered without a message", n)
 		}
 	})

@@ -38,7 +38,8 @@ func (p *partition) append(r *record) (sealed bool) {
 		sealed = g != nil
 		g = p.grow(end, size)
 	}
-	g.add(r)
+	g.used = len(appendRecord(g.data[:g.used], r))
+	g.latest = max(g.latest, nano(r.published))
 	p.end.Store(end + 1)
 	return sealed
 }

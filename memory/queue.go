@@ -83,12 +83,12 @@ func (q *queue) receive(ctx context.Context, w *waiter, max int) ([]*messaging.D
 		if err := paused.waitOr(ctx, q.done); err != nil {
 			return nil, q.leave(w, err)
 		}
-		parcels, err := q.take(w, max)
+		err := q.take(w, max)
 		if err != nil {
 			return nil, err
 		}
-		if parcels != nil {
-			return w.fill(parcels), nil
+		if len(w.taken) > 0 {
+			return w.fill(), nil
 		}
 		select {
 		case <-w.signal:
@@ -99,20 +99,19 @@ func (q *queue) receive(ctx context.Context, w *waiter, max int) ([]*messaging.D
 	}
 }
 
-// take returns what w gets now, or puts it in line and returns nil.
-func (q *queue) take(w *waiter, max int) ([]parcel, error) {
+// take hands w what it gets now, or puts it in line.
+func (q *queue) take(w *waiter, max int) error {
 	s := q.s
 	s.mu.Lock()
 	if q.err != nil {
 		s.withdraw(w)
 		s.mu.Unlock()
-		return nil, q.err
+		return q.err
 	}
-	var parcels []parcel
 	if w.state == away || w.state == told {
 		if n := s.share(w, max); n > 0 {
 			s.withdraw(w)
-			parcels = w.hand(n)
+			w.hand(n)
 			s.arm()
 		} else {
 			s.wait(w)
@@ -121,7 +120,7 @@ func (q *queue) take(w *waiter, max int) ([]parcel, error) {
 	next := s.nextWaiter()
 	s.mu.Unlock()
 	next.wake()
-	return parcels, nil
+	return nil
 }
 
 // leave takes w out of line. It returns why the queue ended, if it did, else

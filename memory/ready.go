@@ -2,6 +2,7 @@ package memory
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/fa5182d2/messaging"
@@ -9,12 +10,15 @@ import (
 
 // item is one message in one subscription.
 type item struct {
-	rec       *record
-	lane      *lane // nil: not ordered
-	failed    int32 // attempts that ended in nack, expiry or crash
+	page      *page
+	pos       uint16
 	delivered bool
-	twin      bool // there is another item of this message
+	twin      bool   // there is another item of this message
+	failed    uint32 // attempts that ended in nack, expiry or crash
 }
+
+// written returns the message.
+func (m *item) written() written { return writtenIn(m.page.data[m.pos:]) }
 
 // later is what happens at a time: an item becomes ready, or the lease of a
 // delivery ends early.
@@ -25,47 +29,46 @@ type later struct {
 
 // lane is what waits behind the item of its key that is ready, scheduled or
 // held: at most one is, so order is kept whatever happens to it.
-type lane struct{ behind deque[item] }
+type lane struct {
+	key    string
+	behind deque[item]
+	busy   bool // there is an item before those
+	listed bool // among the subscription's idle ones, where it may be busy again
+}
 
-// mostIdle is how many lanes wait to be used again.
-const mostIdle = 64
+// mostIdle is how many lanes are kept for keys that have no message now.
+const mostIdle = 256
 
 // twin is what two items of one message share.
 type twin struct {
 	copies    int
-	failed    int32
+	failed    uint32
 	delivered bool
 }
 
-// admit puts a new item in its place.
-func (s *subscription) admit(m item) {
-	chaos := s.c.chaos
-	switch {
+// admit puts a new item of r in its place.
+func (s *subscription) admit(m item, r *record) {
+	s.c.pages.hold(m.page)
+	switch chaos := s.c.chaos; {
 	case s.order == messaging.Unordered:
 		if chaos.roll(chaos.now().Reorder) {
 			s.later.add(s.clock()+time.Duration(chaos.float()*float64(time.Second)), later{item: m})
 			s.arm()
 			return
 		}
-	case m.rec.key != "":
-		if l := s.lanes[m.rec.key]; l != nil {
+	case r.key != "":
+		l := s.lanes[r.key]
+		if l == nil {
+			l = &lane{key: strings.Clone(r.key)}
+			s.lanes[l.key] = l
+		}
+		if l.busy {
 			l.behind.push(m)
 			return
 		}
-		m.lane = s.newLane()
-		s.lanes[m.rec.key] = m.lane
+		l.busy = true
 	}
 	s.fresh.push(m)
-}
-
-func (s *subscription) newLane() *lane {
-	last := len(s.idle) - 1
-	if last < 0 {
-		return new(lane)
-	}
-	l := s.idle[last]
-	s.idle = s.idle[:last]
-	return l
 }
 
 // ready is how many items can be delivered.
@@ -91,7 +94,7 @@ func (s *subscription) back(m item) { s.again.push(m) }
 func (s *subscription) fail(m item) item {
 	m.failed++
 	if m.twin {
-		s.twins[m.rec.seq].failed++
+		s.twins[m.written().seq()].failed++
 	}
 	return m
 }
@@ -100,22 +103,40 @@ func (s *subscription) fail(m item) item {
 // now.
 func (s *subscription) finish(m item) {
 	if m.twin {
-		s.unpair(m.rec.seq)
+		s.unpair(m.written().seq())
 	}
-	l := m.lane
-	if l == nil {
-		return
+	if s.lanes != nil {
+		s.follow(m.written().key())
 	}
-	if l.behind.len() == 0 {
-		delete(s.lanes, m.rec.key)
-		if len(s.idle) < mostIdle {
-			s.idle = append(s.idle, l)
+	s.c.pages.drop(m.page)
+}
+
+// follow makes the next one of a key ready.
+func (s *subscription) follow(key []byte) {
+	l := s.lanes[string(key)]
+	switch {
+	case l == nil: // no key
+	case l.behind.len() > 0:
+		s.fresh.push(l.behind.pop())
+	default:
+		l.busy = false
+		s.rest(l)
+	}
+}
+
+// rest keeps a lane without messages for a while: its key may well come again.
+func (s *subscription) rest(l *lane) {
+	if !l.listed {
+		l.listed = true
+		s.idle.push(l)
+	}
+	for s.idle.len() > mostIdle {
+		old := s.idle.pop()
+		old.listed = false
+		if !old.busy {
+			delete(s.lanes, old.key)
 		}
-		return
 	}
-	head := l.behind.pop()
-	head.lane = l
-	s.fresh.push(head)
 }
 
 // attempt returns the number of m's attempt that begins now, and whether it
@@ -124,7 +145,7 @@ func (s *subscription) attempt(m *item) (number int, redelivered bool) {
 	number, redelivered = int(m.failed)+1, m.delivered
 	m.delivered = true
 	if m.twin {
-		t := s.twins[m.rec.seq]
+		t := s.twins[m.written().seq()]
 		number, redelivered = int(t.failed)+1, t.delivered
 		t.delivered = true
 	}

@@ -9,6 +9,10 @@ import (
 // Receipt is what the Raw of a queue's [messaging.Delivery] points to: what
 // settling needs. It must not be copied.
 type Receipt struct {
+	// Sequence is the message's place in its channel, from 1, by the order in
+	// which messages were stored. It is the same on every delivery.
+	Sequence uint64
+
 	q *queue
 	item
 	lease   messaging.Lease
@@ -16,16 +20,6 @@ type Receipt struct {
 	over    bool          // settled, given back or lost
 	settled verb          // the settle whose answer was lost
 	links[Receipt]
-}
-
-// Sequence is the message's place in its channel, from 1, by the order in
-// which messages were stored. It is the same on every delivery. On a Receipt
-// that no Receive has returned it is 0.
-func (r *Receipt) Sequence() uint64 {
-	if r.rec == nil {
-		return 0
-	}
-	return r.rec.seq
 }
 
 // isCopy reports whether r is a copy of a receipt that was held at the time:
@@ -49,30 +43,24 @@ type parcel struct {
 	receipt  Receipt
 }
 
-// The most that small deliveries share of an allocation, see sharedRecords.
+// The most that small deliveries share of an allocation, see sharedText.
 const (
-	sharedParcels = 24
-	sharedBytes   = 16 << 10
+	leastParcels   = 4
+	sharedParcels  = 25
+	sharedPointers = 128
+	sharedBytes    = 16 << 10
 )
 
-// prepare makes room for a batch like the latest, while nothing is locked.
-func (w *waiter) prepare() {
-	if n := max(1, w.latest); n > len(w.parcels.free) {
-		w.parcels.refill(n, sharedParcels)
-	}
-}
-
-// hand takes n entries of the subscription, whose mutex is held, for w.
-func (w *waiter) hand(n int) []parcel {
+// hand takes n items of the subscription, whose mutex is held, for w.
+func (w *waiter) hand(n int) {
 	s := w.q.s
-	parcels := w.parcels.cut(n, sharedParcels)
-	w.latest = n
 	at := s.clock()
+	w.latest = n
 	if w.q.held.n == 0 {
 		s.leases = min(s.leases, at+w.q.hold)
 	}
-	for i := range parcels {
-		p := &parcels[i]
+	for range n {
+		p := w.parcel()
 		r := &p.receipt
 		r.q, r.at, r.item = w.q, at, s.next()
 		p.delivery.Attempt, p.delivery.Redelivered = s.attempt(&r.item)
@@ -80,26 +68,55 @@ func (w *waiter) hand(n int) []parcel {
 		if chaos := s.c.chaos; chaos.roll(chaos.now().Expire) {
 			s.later.add(at+time.Duration(chaos.float()*float64(w.q.lease)), later{expire: r})
 		}
+		w.taken = append(w.taken, p)
 	}
-	return parcels
+	s.c.pages.reading.Add(1)
 }
 
 // fill copies the messages into their deliveries. Nothing is locked: until it
 // is done nobody else knows them, but for their leases.
-func (w *waiter) fill(parcels []parcel) []*messaging.Delivery {
-	ds := w.pointers.cut(len(parcels), sharedParcels)
-	for i := range parcels {
-		d, r := &parcels[i].delivery, &parcels[i].receipt
-		rec := r.rec
-		d.ID, d.Key, d.Subject, d.Published = rec.id, rec.key, rec.subject, rec.published
-		d.Body = w.bytes.cut(len(rec.body), sharedBytes)
-		copy(d.Body, rec.body)
-		if len(rec.headers) > 0 {
-			d.Headers = w.headers.cut(len(rec.headers), sharedHeaders)
-			copy(d.Headers, rec.headers)
-		}
+func (w *waiter) fill() []*messaging.Delivery {
+	ds := w.cut.pointers.cut(len(w.taken), sharedPointers)
+	for i, p := range w.taken {
+		d, r := &p.delivery, &p.receipt
+		m := r.written()
+		r.Sequence = m.seq()
+		w.cut.message(&d.Message, m)
+		d.Published = time.Unix(0, m.published())
 		d.Lease, d.Raw = &r.lease, r
 		ds[i] = d
 	}
+	w.q.s.c.pages.reading.Add(-1)
+	clear(w.taken)
+	w.taken = w.taken[:0]
 	return ds
+}
+
+// prepare makes room for a batch like the latest, while nothing is locked and
+// nobody waits for it.
+func (w *waiter) prepare() {
+	have := len(w.parcels)
+	for _, more := range w.stock {
+		have += len(more)
+	}
+	for ; have < max(1, w.latest); have += w.size {
+		w.size = min(max(2*w.size, leastParcels), sharedParcels)
+		w.stock = append(w.stock, make([]parcel, w.size))
+	}
+	w.cut.prepare()
+}
+
+// parcel returns a new one.
+func (w *waiter) parcel() *parcel {
+	if len(w.parcels) == 0 {
+		last := len(w.stock) - 1
+		if last < 0 {
+			w.stock, last = append(w.stock, make([]parcel, sharedParcels)), 0
+		}
+		w.parcels, w.stock[last] = w.stock[last], nil
+		w.stock = w.stock[:last]
+	}
+	p := &w.parcels[0]
+	w.parcels = w.parcels[1:]
+	return p
 }

@@ -44,6 +44,10 @@ func (s *stream) receive(ctx context.Context, max int) ([]*messaging.Delivery, e
 		// Whoever has something for it from now on wakes it, so what came
 		// before is looked for once more.
 		if err == nil && wait != again && s.sleeping.Swap(true) {
+			s.cut.prepare()
+			if len(s.copies.free) == 0 {
+				s.copies.refill(1, sharedParcels)
+			}
 			err = s.sleep(ctx, wait)
 		}
 		if err != nil {

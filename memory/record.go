@@ -7,84 +7,91 @@ import (
 	"github.com/fa5182d2/messaging"
 )
 
-// record is a published message as the broker keeps it: immutable, and shared
-// by everything that holds it. Headers are a copy that is never handed out;
-// a string body cannot be written to by anyone.
+// record is a message that is being published: the caller's own memory, lent
+// for the time of the call. Who stores it copies its bytes.
 type record struct {
 	id, key, subject string
 	headers          messaging.Headers
-	body             string
+	body             []byte
 	published        time.Time
 	seq              uint64 // place in the channel: one higher for each message
+	place            place  // where subscriptions find it; zero until one wants it
 }
 
-// The most that small messages share of an allocation. What of a message is
-// longer than a quarter of it has an allocation of its own, so a message that
-// stays long after its neighbours are gone keeps at most this much alive.
+// The most that small messages share of an allocation when they are
+// delivered. What of a message is longer than a quarter of it has an
+// allocation of its own, so a delivery that is kept long after its neighbours
+// are gone keeps at most this much alive.
 const (
-	sharedRecords = 34
 	sharedText    = 16 << 10
 	sharedHeaders = 64
 )
 
-// press makes records of messages. It holds what a call of Publish needs and
-// is used again by later ones. Not safe for concurrent use.
+// press makes records of messages. A call of Publish borrows one. The zero
+// value is ready. Not safe for concurrent use.
 type press struct {
-	records slab[record]
-	headers slab[messaging.Header]
-	text    *strings.Builder // what earlier messages have of it stays as it is: a Builder only appends
-	size    int
-	ids     ids
-	recs    []*record
+	ids  ids
+	text texts
+	recs []*record // of this call
+	own  []*record // those that it made, to use again
 }
 
-// add appends the record of m, all of it copied, to p.recs.
+// add appends the record of m to p.recs.
 func (p *press) add(m *messaging.Message) {
-	id := m.ID
-	if id == "" {
-		id = p.ids.next()
+	n := len(p.recs)
+	if n == len(p.own) {
+		p.own = append(p.own, new(record))
 	}
-	text := p.room(messageSize(m) - len(m.ID) + len(id))
-	r := &p.records.cut(1, sharedRecords)[0]
-	r.id, r.key, r.subject = write(text, id), write(text, m.Key), write(text, m.Subject)
-	if len(m.Headers) > 0 {
-		r.headers = p.headers.cut(len(m.Headers), sharedHeaders)
-		for i, h := range m.Headers {
-			r.headers[i] = messaging.Header{Key: write(text, h.Key), Value: write(text, h.Value)}
-		}
+	r := p.own[n]
+	r.id, r.key, r.subject, r.headers, r.body = m.ID, m.Key, m.Subject, m.Headers, m.Body
+	if m.ID == "" {
+		r.id = p.ids.write(p.text.room(idLength))
 	}
-	start := text.Len()
-	text.Write(m.Body)
-	r.body = text.String()[start:]
 	p.recs = append(p.recs, r)
 }
 
+// mostOwn is how many records a press keeps for the next call.
+const mostOwn = 1024
+
+// clear gives back what was lent.
+func (p *press) clear() {
+	for _, r := range p.own[:len(p.recs)] { // dedup= may have taken some out of recs
+		*r = record{}
+	}
+	if len(p.own) > mostOwn {
+		p.own, p.recs = nil, nil
+	}
+	p.recs = p.recs[:0]
+}
+
+// texts makes strings that share larger allocations, see slab. The zero value
+// is ready. Not safe for concurrent use.
+type texts struct {
+	shared *strings.Builder // what was written stays as it is: a Builder only appends
+	size   int
+}
+
 // room returns a Builder with room for n bytes.
-func (p *press) room(n int) *strings.Builder {
+func (t *texts) room(n int) *strings.Builder {
 	if n > sharedText/4 {
 		own := new(strings.Builder)
 		own.Grow(n)
 		return own
 	}
-	if p.text == nil || p.text.Cap()-p.text.Len() < n {
-		p.size = max(min(2*p.size, sharedText), n, sharedText/16)
-		p.text = new(strings.Builder)
-		p.text.Grow(p.size)
+	if t.shared == nil || t.shared.Cap()-t.shared.Len() < n {
+		t.size = max(min(2*t.size, sharedText), n, sharedText/16)
+		t.shared = new(strings.Builder)
+		t.shared.Grow(t.size)
 	}
-	return p.text
+	return t.shared
 }
 
-// write appends s to b and returns the copy.
-func write(b *strings.Builder, s string) string {
-	start := b.Len()
-	b.WriteString(s)
-	return b.String()[start:]
-}
-
-// clear drops the records of a call.
-func (p *press) clear() {
-	clear(p.recs)
-	p.recs = p.recs[:0]
+// copy returns a copy of b.
+func (t *texts) copy(b []byte) string {
+	text := t.room(len(b))
+	start := text.Len()
+	text.Write(b)
+	return text.String()[start:]
 }
 
 // messageSize is what a message counts against the size limit: body, headers,

@@ -76,12 +76,10 @@ func fieldSize(s string) int { return uvarintSize(len(s)) + len(s) }
 
 func uvarintSize(n int) int { return (bits.Len64(uint64(n)|1) + 6) / 7 }
 
-// add writes r, for which there is room.
-func (g *segment) add(r *record) {
-	published := nano(r.published)
-	to := g.data[g.used:g.used]
+// appendRecord writes r.
+func appendRecord(to []byte, r *record) []byte {
 	to = binary.LittleEndian.AppendUint64(to, r.seq)
-	to = binary.LittleEndian.AppendUint64(to, uint64(published))
+	to = binary.LittleEndian.AppendUint64(to, uint64(nano(r.published)))
 	to = binary.AppendUvarint(to, uint64(r.payloadSize()))
 	to = appendField(to, r.id)
 	to = appendField(to, r.key)
@@ -91,9 +89,7 @@ func (g *segment) add(r *record) {
 		to = appendField(to, r.headers[i].Key)
 		to = appendField(to, r.headers[i].Value)
 	}
-	to = append(to, r.body...)
-	g.used += len(to)
-	g.latest = max(g.latest, published)
+	return append(to, r.body...)
 }
 
 func appendField(to []byte, s string) []byte {
@@ -115,6 +111,11 @@ func (g *segment) at(pos int) written {
 	if len(data) <= fixedBytes || binary.LittleEndian.Uint64(data) == 0 {
 		return written{}
 	}
+	return writtenIn(data)
+}
+
+// writtenIn returns the record that data begins with.
+func writtenIn(data []byte) written {
 	n, width := uvarint(data[fixedBytes:])
 	return written{data, fixedBytes + width, fixedBytes + width + n}
 }
@@ -136,6 +137,19 @@ func (g *segment) skip(offset int64) int {
 func (w written) seq() uint64 { return binary.LittleEndian.Uint64(w.data) }
 
 func (w written) published() int64 { return int64(binary.LittleEndian.Uint64(w.data[8:])) }
+
+// key returns the key, of which the caller makes a copy to keep it.
+func (w written) key() []byte {
+	payload := w.data[w.payload:]
+	key := field(payload, field(payload, 0).to)
+	return payload[key.from:key.to]
+}
+
+// bodySize is how long the body is.
+func (w written) bodySize() int {
+	_, l := w.parse()
+	return w.size - w.payload - l.body
+}
 
 // layout is where the parts of a payload lie in it.
 type layout struct {

@@ -42,6 +42,7 @@ type stream struct {
 	// Of the Receive under way.
 	runs      []run
 	collected int
+	copies    slab[copies]
 	cut       cutter
 }
 

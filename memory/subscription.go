@@ -31,7 +31,7 @@ type subscription struct {
 	turn    bool             // again goes next: the two alternate, so neither starves the other
 	later   schedule[later]  // not ready before some time
 	lanes   map[string]*lane // order=key: by key
-	idle    []*lane          // to use again
+	idle    deque[*lane]     // without messages, the longest first
 	twins   map[uint64]*twin // chaos: messages that are here twice, by seq
 	queues  []*queue         // subscribers that are open or hold something
 	opened  int              // subscribers that are open
@@ -68,7 +68,8 @@ func (s *subscription) fits(o *options) error {
 	return nil
 }
 
-// publish takes those of recs that match. The caller wakes the waiter.
+// publish takes those of recs that match. The channel's mutex is held. The
+// caller wakes the waiter.
 func (s *subscription) publish(recs []*record) *waiter {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,13 +77,13 @@ func (s *subscription) publish(recs []*record) *waiter {
 		if !s.pattern.match(r.subject) {
 			continue
 		}
-		m := item{rec: r}
+		m := s.c.item(r)
 		if s.order == messaging.Unordered && s.c.chaos.roll(s.c.chaos.now().Duplicate) {
 			m.twin = true
 			s.pair(r.seq)
-			s.admit(m)
+			s.admit(m, r)
 		}
-		s.admit(m)
+		s.admit(m, r)
 	}
 	return s.nextWaiter()
 }

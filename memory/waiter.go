@@ -1,9 +1,5 @@
 package memory
 
-import (
-	"github.com/fa5182d2/messaging"
-)
-
 // waiter is one call of Receive: its place among those that wait, and the
 // memory that it cuts deliveries from. A queue uses it again.
 type waiter struct {
@@ -12,11 +8,12 @@ type waiter struct {
 	state  waiting       // guarded by the subscription
 	links[waiter]
 
-	latest   int // how many it got last
-	parcels  slab[parcel]
-	pointers slab[*messaging.Delivery]
-	bytes    slab[byte]
-	headers  slab[messaging.Header]
+	latest  int       // how many it got last
+	taken   []*parcel // by the Receive under way
+	parcels []parcel  // to be taken
+	stock   [][]parcel
+	size    int // of the latest in stock: they grow from small
+	cut     cutter
 }
 
 type waiting uint8
