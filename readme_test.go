@@ -12,7 +12,7 @@ import (
 // documents are those that readers start with.
 var documents = []string{"README.md", "CONTRIBUTING.md"}
 
-var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+var goBlock = regexp.MustCompile("(?ms)^ *```go\n(.*?)^ *```$")
 
 // TestDocumentedCodeIsTested checks that each block of Go in the documents is
 // a piece of a test or of an example, apart from its indentation.

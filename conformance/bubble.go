@@ -26,7 +26,7 @@ func (s *suite) record(ctx context.Context, sc *scenario) *History {
 	done := make(chan error, 1)
 	go func() {
 		if s.first.Virtual {
-			done <- bubble(s.options.T, func() error { return s.drive(context.Background(), sc, rec) })
+			done <- bubble(func() error { return s.drive(context.Background(), sc, rec) })
 		} else {
 			done <- s.drive(ctx, sc, rec)
 		}
@@ -61,17 +61,15 @@ func blameOf(err error) Code {
 
 // bubble calls f in a synctest bubble. Goroutines that are left in it blocked
 // are an error.
-func bubble(t *testing.T, f func() error) (err error) {
+func bubble(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = errors.Join(err, fmt.Errorf("%w: %v", errHung, p))
 		}
 	}()
-	if t == nil {
-		// Nothing in the bubble uses it, and so the suite works in programs.
-		t = new(testing.T)
-	}
-	synctest.Test(t, func(*testing.T) { err = f() })
+	// Nothing in the bubble uses the T. With one of its own the suite works in
+	// programs, and a bubble that is left behind disturbs no test.
+	synctest.Test(new(testing.T), func(*testing.T) { err = f() })
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"testing"
 	"time"
 
 	"github.com/fa5182d2/messaging"
@@ -47,9 +46,6 @@ type Options struct {
 	// Reports, if not nil, is called by Queue and Stream with their report, to
 	// write it.
 	Reports func(*Report)
-
-	// T is the test in which a virtual target's bubbles run. Nil is fine.
-	T *testing.T
 }
 
 func newSuite(f Flavour, newTarget func() *Target, o *Options) (*suite, error) {

@@ -20,7 +20,7 @@ func streamHistory(t *testing.T, name string) *History {
 			Name: "memory", Backend: b, URL: func(channel string) string { return "mem://" + channel }, Virtual: true,
 			Hooks: Hooks{Crash: b.Crash, Freeze: b.Freeze},
 		}
-	}, &Options{Seed: 1, T: t})
+	}, &Options{Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
