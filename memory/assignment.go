@@ -40,9 +40,10 @@ type assignment struct {
 	passes []*pass // those of which something uncommitted counts, the current one last
 	back   *Entry  // to where the Release under way sets it back
 
-	digits     string // texts of the offsets from digitsFrom on; only Receive uses them
-	digitsFrom int64
-	width      int
+	// Texts of the offsets from one to before another. Only Receive uses them.
+	digits               string
+	digitsFrom, digitsTo int64
+	width                int
 }
 
 // tally counts deliveries of an assignment: it is what windows are measured
@@ -257,26 +258,40 @@ const offsetTexts = 32
 
 // text returns the text of an offset.
 func (a *assignment) text(offset int64) messaging.Offset {
-	i := int(offset - a.digitsFrom)
-	if i < 0 || (i+1)*a.width > len(a.digits) || a.width == 0 {
+	if offset < a.digitsFrom || offset >= a.digitsTo {
 		a.write(offset)
-		i = 0
 	}
-	return messaging.Offset(a.digits[i*a.width : (i+1)*a.width])
+	i := int(offset-a.digitsFrom) * a.width
+	return messaging.Offset(a.digits[i : i+a.width])
 }
 
 // write writes the texts of the offsets from one on, as far as they have the
 // same length.
 func (a *assignment) write(from int64) {
 	var buf [offsetTexts * 19]byte
-	text := strconv.AppendInt(buf[:0], from, 10)
-	width := len(text)
-	for i := int64(1); i < offsetTexts; i++ {
-		n := len(text)
-		if text = strconv.AppendInt(text, from+i, 10); len(text)-n != width {
-			text = text[:n]
+	texts := strconv.AppendInt(buf[:0], from, 10)
+	width := len(texts)
+	for range offsetTexts - 1 {
+		last := len(texts) - width
+		texts = append(texts, texts[last:]...)
+		if !increment(texts[last+width:]) {
+			texts = texts[:last+width]
 			break
 		}
 	}
-	a.digits, a.digitsFrom, a.width = string(text), from, width
+	a.digits, a.width = string(texts), width
+	a.digitsFrom, a.digitsTo = from, from+int64(len(texts)/width)
+}
+
+// increment adds one to a decimal number. It reports whether that has as many
+// digits.
+func increment(digits []byte) bool {
+	for i := len(digits) - 1; i >= 0; i-- {
+		if digits[i] != '9' {
+			digits[i]++
+			return true
+		}
+		digits[i] = '0'
+	}
+	return false
 }

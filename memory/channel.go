@@ -30,7 +30,7 @@ func (c *channel) publish(recs []*record) (*waiter, error) {
 	c.mu.Lock()
 	if c.removed {
 		c.mu.Unlock()
-		return nil, fmt.Errorf("channel was deleted: %w", messaging.ErrNotFound)
+		return nil, errDeleted
 	}
 	if c.recent != nil {
 		recs = c.recent.fresh(recs)

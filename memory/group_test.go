@@ -92,6 +92,24 @@ func TestGroupSharesEvenlyAndMovesLittle(t *testing.T) {
 	})
 }
 
+func TestRebalanceMovesNothingThatIsBalanced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		all := []messaging.StreamSubscriber{openStream(t, b, "mem://s?partitions=3&group=g"), openStream(t, b, "mem://s?group=g")}
+		g := all[0].(*stream).g
+		equal(t, "owners", fmt.Sprint(owners(t, all...)), "[1 0 0]")
+		// As chaos does: now the second member has one more than the first.
+		g.mu.Lock()
+		g.claims[1].target = all[1].(*stream)
+		g.claims[1].move()
+		g.mu.Unlock()
+		for range 3 {
+			g.refresh()
+			equal(t, "owners", fmt.Sprint(owners(t, all...)), "[1 1 0]")
+		}
+	})
+}
+
 func TestGroupsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(Backend)
@@ -192,6 +210,7 @@ func TestHandOverIsBounded(t *testing.T) {
 			}
 			equal(t, "lost at the bound", closed(ds[1].Lease.Lost()), true)
 			is(t, "commit", old.Commit(t.Context(), ds[1]), messaging.ErrLost)
+			equal(t, "bytes in hand", old.(*stream).bytes, 0)
 			next := openStream(t, b, "mem://s?group=g")
 			other := places(append(take(t, next, 1), take(t, old, 1)...))
 			equal(t, "next", other, "0/1")

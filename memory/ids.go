@@ -24,15 +24,14 @@ func (s *ids) write(b *strings.Builder) string {
 		_, _ = crand.Read(seed[:]) // never fails
 		s.rng = rand.NewChaCha8(seed)
 	}
+	// 5 bits a letter: 12 letters of each of two numbers, and 2 of a third.
 	var id [idLength]byte
-	var random uint64
-	for i := range id {
-		if i%12 == 0 { // there are 5 bits in each, and 64 at a time
-			random = s.rng.Uint64()
-		}
-		id[i] = idLetters[random%32]
-		random /= 32
+	x, y, z := s.rng.Uint64(), s.rng.Uint64(), s.rng.Uint64()
+	for i := range 12 {
+		id[i], id[12+i] = idLetters[x%32], idLetters[y%32]
+		x, y = x/32, y/32
 	}
+	id[24], id[25] = idLetters[z%32], idLetters[z/32%32]
 	start := b.Len()
 	b.Write(id[:])
 	return b.String()[start:]

@@ -1,6 +1,8 @@
 package memory
 
 import (
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,5 +30,17 @@ func TestIDsAreLikeThoseOfNewID(t *testing.T) {
 		if !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", r) || n < 1300 || n > 1950 {
 			t.Errorf("%q is there %d times, want about 1625", r, n)
 		}
+	}
+}
+
+func TestTextsOfOffsets(t *testing.T) {
+	a := new(assignment)
+	for from := range int64(1200) {
+		for _, offset := range []int64{from, from + 1, from + 7, from, from + 40, 99_990 + from, from} {
+			equal(t, "text", string(a.text(offset)), strconv.FormatInt(offset, 10))
+		}
+	}
+	for offset := int64(math.MaxInt64 - 100); offset < math.MaxInt64-offsetTexts; offset++ {
+		equal(t, "text", string(a.text(offset)), strconv.FormatInt(offset, 10))
 	}
 }

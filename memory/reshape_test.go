@@ -138,13 +138,17 @@ func TestSplitInAGroupOfMany(t *testing.T) {
 		equal(t, "owner of the parent, of which all is committed", of[0], -1)
 		equal(t, "owner of an empty parent", of[1], -1)
 		shares(t, of[2:], 3)
-		n := 0
+		n, used := 0, map[string]bool{}
 		for _, s := range all {
 			ds := take(t, s, 100)
 			n += len(ds)
+			for _, d := range ds {
+				used[d.Partition] = true
+			}
 			commit(t, s, ds...)
 		}
 		equal(t, "children", n, 40)
+		equal(t, "children that share the keys", len(used), 3)
 	})
 }
 

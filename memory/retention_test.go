@@ -54,6 +54,17 @@ func TestRetentionBeforeAnybodySubscribed(t *testing.T) {
 	}
 }
 
+func TestRetentionWaitsForTheFirstGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?retain=0&partitions=2")
+		publishKiB(t, pub, 1000)
+		s := openStream(t, b, "mem://s?group=g")
+		publishKiB(t, pub, 1000)
+		replayAll(t, s, 2000)
+	})
+}
+
 func TestRetentionIsOfWhatEveryGroupHasCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(Backend)

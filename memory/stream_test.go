@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -403,6 +404,71 @@ func TestStreamWaitsWhileTheBrokerIsPaused(t *testing.T) {
 		}
 		is(t, "receive", <-received, messaging.ErrClosed)
 		is(t, "commit", <-committed, messaging.ErrClosed)
+	})
+}
+
+func TestStreamsThatEndLeaveNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=2")
+		publish(t, pub, "", "a", "b")
+		for i := range 50 {
+			for _, url := range []string{"mem://s", "mem://s?group=g&lease=1s", "mem://s?end=now"} {
+				s := openStream(t, b, url)
+				receive(t, s, 1)
+				var wg sync.WaitGroup
+				for range 3 {
+					wg.Go(func() { _ = s.Close() })
+					wg.Go(func() { _, _ = s.Receive(t.Context(), 1) })
+					if i%2 == 0 {
+						wg.Go(func() { crash(t, b, s) })
+					}
+				}
+				wg.Wait()
+				time.Sleep(time.Second)
+			}
+		}
+		l := b.channels["s"].log
+		equal(t, "readers", len(l.readers), 0)
+		equal(t, "members", len(l.groups["g"].members), 0)
+		for _, p := range l.parts {
+			equal(t, "watchers", len(*p.watchers.Load()), 0)
+		}
+	})
+}
+
+func TestAQueueThatIsOpenedLaterGetsWhatTheLogHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=8")
+		for i := range 200 {
+			if i == 100 {
+				openQueue(t, b, "mem://s?group=other") // what was lent is copied from now on
+			}
+			body := []byte(fmt.Sprint(i))
+			if err := pub.Publish(t.Context(), messaging.Message{Key: fmt.Sprint("key-", i%20), Body: body, Headers: messaging.Headers{{Key: "n", Value: fmt.Sprint(i)}}}); err != nil {
+				t.Fatal(err)
+			}
+			clear(body) // the publisher's own
+		}
+		sub := openQueue(t, b, "mem://s?order=key")
+		last := map[string]int{}
+		for range 200 {
+			d := receive(t, sub, 1)[0]
+			n, err := strconv.Atoi(string(d.Body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "header", d.Headers.Get("n"), string(d.Body))
+			if prev, ok := last[d.Key]; ok && n != prev+20 {
+				t.Errorf("%s: %d after %d", d.Key, n, prev)
+			}
+			last[d.Key] = n
+			if err := sub.Ack(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		nothing(t, sub, time.Hour)
 	})
 }
 

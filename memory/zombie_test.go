@@ -144,6 +144,24 @@ func TestStreamThatThawsInTimeLosesNothing(t *testing.T) {
 	})
 }
 
+func TestStreamThatFreezesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=1")
+		s := openStream(t, b, "mem://s?group=g&lease=30s&handover=1h")
+		publish(t, pub, "", "0")
+		receive(t, s, 1)
+		thaw := freeze(t, b, s)
+		time.Sleep(20 * time.Second)
+		thaw()
+		s.(*stream).g.expel(s.(*stream)) // as a timer does that fires late
+		defer freeze(t, b, s)()
+		other := openStream(t, b, "mem://s?group=g")
+		nothing(t, other, 30*time.Second-1)
+		equal(t, "30 s after it froze again", places(receive(t, other, 1)), "0/0")
+	})
+}
+
 func TestStreamThatThawsAfterItsPartitionWasToMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(Backend)
