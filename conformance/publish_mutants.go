@@ -1,4 +1,372 @@
 package conformance
 
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fa5182d2/messaging"
+)
+
 // publishMutants break the rules of publishRules.
-func publishMutants() []Mutant { return nil }
+func publishMutants() []Mutant {
+	return []Mutant{
+		onBoth("loses-1-in-500", "P01", "one message in 500 is acknowledged and thrown away", publishes(loses(500))),
+		onBoth("loses-beside-others", "P01", "one Receive in 20 loses a message, only while another consumer of its group holds something", mutantLosesBeside),
+		onBoth("creates-what-is-missing", "P02", "create=false is ignored", mutantCreates),
+		onBoth("deleted-is-nil", "P02", "publishing to a channel that was deleted is nil, one time in three", publishes(deletedIsNil)),
+		onBoth("phantom-1-in-500", "P03", "one delivery in 500 is of a message that nobody published", delivers(phantom)),
+		onBoth("names-are-cut", "P03", "channels whose names begin in the same way are one", mutantNamesCut),
+		onBoth("uncertain-is-failed", "P04", "an outcome that is unknown is told as a failure", publishes(uncertainIsFailed)),
+		onBoth("cancelled-but-sent", "P04", "one call in ten whose context has ended is sent all the same", publishes(cancelledButSent)),
+		onBoth("nil-at-once", "P05", "Publish is nil before the broker has answered, when it does not within 10 ms", mutantNilAtOnce),
+		onBoth("time-out-is-nil", "P05", "a small batch that its context's end overtakes is nil", publishes(timeOutIsNil)),
+		onBoth("header-lost-again", "P06", "a redelivery lacks the last header of those that have two", delivers(headerLostAgain)),
+		onBoth("odd-header-mended", "P06", "what is not UTF-8 in a header is replaced", delivers(mendHeaders)),
+		onBoth("body-shared", "P06", "all deliveries of a message share its body, so that each consumer sees what others write to it", mutantSharesBodies),
+		onBoth("keeps-buffers", "P06", "one message in 50 is sent with the next call, from the caller's buffer", mutantKeepsBuffers),
+		onBoth("failure-hides-successes", "P07", "when one message fails, all are told to have failed", publishes(oneFailsAll)),
+		onBoth("success-hides-failures", "P07", "a message that is refused in a batch is told to have been taken", publishes(hidesFailures)),
+		onBoth("outcomes-shifted", "P07", "the outcomes of a call are told one place late", publishes(shiftsOutcomes)),
+		onBoth("stored-twice-1-in-500", "P08a", "one message in 500 is stored twice", publishes(storesTwice)),
+		onBoth("retry-stores-again", "P08a", "what is retried after a lost reply is stored again", publishesWith(params("retry", "none"), retries)),
+		onBoth("forgets-ids", "P08b", "no id is remembered", mutantForgetsIDs),
+		onBoth("remembers-by-publisher", "P08b", "each publisher remembers only the ids of its own messages", mutantRemembersOwn),
+		onBoth("remembers-for-ever", "P08b", "an id is remembered for an hour", mutantRemembersLong),
+		onBoth("neighbours-swapped", "P09", "two neighbours with one key change places, one pair in 200", publishes(swapsNeighbours)),
+		onBoth("refused-goes-last", "P09", "what follows a message that is refused is sent before what precedes it", publishes(refusedReorders)),
+		onBoth("long-batches-reversed", "P09", "the parts of 100 of a long batch are sent the last first", publishes(partsReversed)),
+		onBoth("close-hides-unknown", "P10", "Close is nil although outcomes are unknown", mutantCloseIsNil),
+		onBoth("close-drops-buffer", "P10", "one message in 20 waits for the next call, and is dropped by Close", mutantCloseDrops),
+		onBoth("sends-after-close", "P10", "what is published after Close is sent, and is ErrClosed", mutantSendsClosed),
+		onBoth("id-new-again", "P11", "a redelivery has an id of its own", delivers(idNewAgain)),
+		onBoth("id-shared-1-in-300", "P11", "one message in 300 has the id of the one before", publishes(sharesIDs)),
+		onBoth("published-when-delivered", "P11", "Published is when the message was delivered", delivers(publishedNow)),
+		onBoth("writes-to-arguments", "P11", "Publish sets the id in the caller's message", publishes(writesIDs)),
+		onBoth("too-large-is-unknown", "P12", "what is too large is told as ErrUncertain", publishes(tooLargeIsUnknown)),
+		onBoth("refusal-hits-the-next", "P12", "the call after one that is refused fails, too", mutantHitsNext),
+		onBoth("slow-1-in-300", "P12", "one call in 300 takes six seconds", publishes(slow)),
+	}
+}
+
+// onBoth is a mutant that is made by wrapping a target's backend.
+func onBoth(name, breaks, about string, with func(*Target) *wrapping) Mutant {
+	return Mutant{Name: name, Breaks: breaks, About: about, Flavour: ForBoth, Target: func(t *Target) { with(t).around(t) }}
+}
+
+// sending is one call of a mutant's Publish: count is of the target, and next
+// is the honest Publish.
+type sending struct {
+	ctx   context.Context
+	count *nth
+	next  func(context.Context, ...messaging.Message) error
+}
+
+// publishes makes mutants whose publishers do something else.
+func publishes(publish func(*sending, []messaging.Message) error) func(*Target) *wrapping {
+	return func(*Target) *wrapping {
+		var count nth
+		return &wrapping{publisher: func(p messaging.Publisher, _ *url.URL) messaging.Publisher {
+			return publishing{p, func(ctx context.Context, ms []messaging.Message) error {
+				return publish(&sending{ctx, &count, p.Publish}, ms)
+			}}
+		}}
+	}
+}
+
+// publishesWith makes mutants whose publishers are opened with other
+// parameters, too.
+func publishesWith(with url.Values, publish func(*sending, []messaging.Message) error) func(*Target) *wrapping {
+	return func(t *Target) *wrapping {
+		w := publishes(publish)(t)
+		inner := w.publisher
+		w.url = func(u *url.URL) *url.URL {
+			if u.Query().Has("group") {
+				return u
+			}
+			q := u.Query()
+			for name, values := range with {
+				q[name] = values
+			}
+			u.RawQuery = q.Encode()
+			return u
+		}
+		w.publisher = func(p messaging.Publisher, u *url.URL) messaging.Publisher {
+			if u.Query().Get("retry") == "none" {
+				return p
+			}
+			return inner(p, u)
+		}
+		return w
+	}
+}
+
+// delivers makes mutants whose subscribers change what they deliver.
+func delivers(change func(count *nth, d *messaging.Delivery)) func(*Target) *wrapping {
+	return func(*Target) *wrapping {
+		var count nth
+		return receives(func(ds []*messaging.Delivery) {
+			for _, d := range ds {
+				change(&count, d)
+			}
+		})
+	}
+}
+
+// receives is a wrapping whose subscribers show each what they receive.
+func receives(look func([]*messaging.Delivery)) *wrapping {
+	around := func(receive receiveFunc) receiveFunc {
+		return func(ctx context.Context, max int) ([]*messaging.Delivery, error) {
+			ds, err := receive(ctx, max)
+			look(ds)
+			return ds, err
+		}
+	}
+	return &wrapping{
+		queue: func(q messaging.QueueSubscriber, _ *url.URL) messaging.QueueSubscriber {
+			return &queueWrap{QueueSubscriber: q, receive: around(q.Receive)}
+		},
+		stream: func(s messaging.StreamSubscriber, _ *url.URL) messaging.StreamSubscriber {
+			return &streamWrap{StreamSubscriber: s, receive: around(s.Receive)}
+		},
+	}
+}
+
+// spread tells the outcome err of the messages that keep chose to all of ms:
+// the others have that of other.
+func spread(ms []messaging.Message, kept []int, err error, other func(i int) error) error {
+	all, failed := make([]error, len(ms)), false
+	for i := range ms {
+		if k := slices.Index(kept, i); k >= 0 {
+			all[i] = messaging.ErrorAt(err, k)
+		} else {
+			all[i] = other(i)
+		}
+		failed = failed || all[i] != nil
+	}
+	if !failed {
+		return nil
+	}
+	return &messaging.BatchError{Errs: all}
+}
+
+func loses(every int) func(*sending, []messaging.Message) error {
+	return func(s *sending, ms []messaging.Message) error {
+		var kept []int
+		var send []messaging.Message
+		for i, m := range ms {
+			if !s.count.in(every) {
+				kept, send = append(kept, i), append(send, m)
+			}
+		}
+		return spread(ms, kept, s.next(s.ctx, send...), func(int) error { return s.ctx.Err() })
+	}
+}
+
+func deletedIsNil(s *sending, ms []messaging.Message) error {
+	err := s.next(s.ctx, ms...)
+	if errors.Is(err, messaging.ErrNotFound) && s.count.in(3) {
+		return nil
+	}
+	return err
+}
+
+func uncertainIsFailed(s *sending, ms []messaging.Message) error {
+	err := s.next(s.ctx, ms...)
+	if errors.Is(err, messaging.ErrUncertain) {
+		return errors.New("the connection was lost")
+	}
+	return err
+}
+
+func cancelledButSent(s *sending, ms []messaging.Message) error {
+	if s.ctx.Err() != nil && s.count.in(10) {
+		_ = s.next(context.WithoutCancel(s.ctx), ms...)
+	}
+	return s.next(s.ctx, ms...)
+}
+
+func timeOutIsNil(s *sending, ms []messaging.Message) error {
+	if s.ctx.Err() != nil {
+		return s.next(s.ctx, ms...)
+	}
+	err := s.next(s.ctx, ms...)
+	if errors.Is(err, context.DeadlineExceeded) && len(ms) < 6 {
+		return nil
+	}
+	return err
+}
+
+func oneFailsAll(s *sending, ms []messaging.Message) error {
+	if err := s.next(s.ctx, ms...); errors.Is(err, messaging.ErrTooLarge) {
+		return messaging.ErrTooLarge
+	} else {
+		return err
+	}
+}
+
+func hidesFailures(s *sending, ms []messaging.Message) error {
+	err := s.next(s.ctx, ms...)
+	if len(ms) > 1 && errors.Is(err, messaging.ErrTooLarge) {
+		return nil
+	}
+	return err
+}
+
+func shiftsOutcomes(s *sending, ms []messaging.Message) error {
+	err := s.next(s.ctx, ms...)
+	all := make([]error, len(ms))
+	for i := range all {
+		all[(i+1)%len(ms)] = messaging.ErrorAt(err, i)
+	}
+	if err == nil {
+		return nil
+	}
+	return &messaging.BatchError{Errs: all}
+}
+
+func storesTwice(s *sending, ms []messaging.Message) error {
+	for i := range ms {
+		if s.count.in(500) {
+			twice := ms[i]
+			if twice.ID == "" {
+				twice.ID = messaging.NewID()
+			}
+			ms = append(slices.Clone(ms), twice)
+			ms[i] = twice
+			err := s.next(s.ctx, ms...)
+			return spread(ms[:len(ms)-1], places(len(ms)-1), err, nil)
+		}
+	}
+	return s.next(s.ctx, ms...)
+}
+
+func places(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+func retries(s *sending, ms []messaging.Message) error {
+	ms = slices.Clone(ms)
+	for i := range ms {
+		if ms[i].ID == "" {
+			ms[i].ID = messaging.NewID()
+		}
+	}
+	for {
+		err := s.next(s.ctx, ms...)
+		if !errors.Is(err, messaging.ErrUncertain) {
+			return err
+		}
+	}
+}
+
+func swapsNeighbours(s *sending, ms []messaging.Message) error {
+	for i := 1; i < len(ms); i++ {
+		if ms[i].Key != "" && ms[i].Key == ms[i-1].Key && s.count.in(200) {
+			order := places(len(ms))
+			order[i], order[i-1] = i-1, i
+			return inOrderOf(s, ms, order)
+		}
+	}
+	return s.next(s.ctx, ms...)
+}
+
+// inOrderOf sends ms in another order, and tells the outcomes in theirs.
+func inOrderOf(s *sending, ms []messaging.Message, order []int) error {
+	send := make([]messaging.Message, len(ms))
+	for k, i := range order {
+		send[k] = ms[i]
+	}
+	return spread(ms, order, s.next(s.ctx, send...), nil)
+}
+
+func refusedReorders(s *sending, ms []messaging.Message) error {
+	at := slices.IndexFunc(ms, func(m messaging.Message) bool { return len(m.Body) >= huge })
+	if at < 0 {
+		return s.next(s.ctx, ms...)
+	}
+	order := places(len(ms))
+	return inOrderOf(s, ms, append(order[at:len(order):len(order)], order[:at]...))
+}
+
+func partsReversed(s *sending, ms []messaging.Message) error {
+	const part = 100
+	if len(ms) <= part {
+		return s.next(s.ctx, ms...)
+	}
+	order := places(len(ms))
+	return inOrderOf(s, ms, append(order[part:len(order):len(order)], order[:part]...))
+}
+
+func sharesIDs(s *sending, ms []messaging.Message) error {
+	ms = slices.Clone(ms)
+	for i := 1; i < len(ms); i++ {
+		if ms[i].ID == "" && ms[i-1].ID == "" && s.count.in(300) {
+			ms[i].ID = messaging.NewID()
+			ms[i-1].ID = ms[i].ID
+		}
+	}
+	return s.next(s.ctx, ms...)
+}
+
+func writesIDs(s *sending, ms []messaging.Message) error {
+	for i := range ms {
+		if ms[i].ID == "" {
+			ms[i].ID = messaging.NewID()
+		}
+	}
+	return s.next(s.ctx, ms...)
+}
+
+func tooLargeIsUnknown(s *sending, ms []messaging.Message) error {
+	err := s.next(s.ctx, ms...)
+	if !errors.Is(err, messaging.ErrTooLarge) {
+		return err
+	}
+	return spread(ms, nil, nil, func(i int) error {
+		if one := messaging.ErrorAt(err, i); one != nil {
+			return errors.Join(messaging.ErrUncertain, one)
+		}
+		return nil
+	})
+}
+
+func slow(s *sending, ms []messaging.Message) error {
+	if s.ctx.Err() == nil && s.count.in(300) {
+		_ = pause(s.ctx, 6*time.Second)
+	}
+	return s.next(s.ctx, ms...)
+}
+
+func phantom(count *nth, d *messaging.Delivery) {
+	if count.in(500) {
+		d.ID, d.Body = messaging.NewID(), []byte("nobody's\n")
+	}
+}
+
+func headerLostAgain(_ *nth, d *messaging.Delivery) {
+	if d.Redelivered && len(d.Headers) == 2 {
+		d.Headers = d.Headers[:1]
+	}
+}
+
+func mendHeaders(_ *nth, d *messaging.Delivery) {
+	for i, h := range d.Headers {
+		d.Headers[i] = messaging.Header{Key: strings.ToValidUTF8(h.Key, "?"), Value: strings.ToValidUTF8(h.Value, "?")}
+	}
+}
+
+func idNewAgain(count *nth, d *messaging.Delivery) {
+	if d.Redelivered && firstLine(d.Body) != "" && count.in(20) {
+		d.ID = messaging.NewID()
+	}
+}
+
+func publishedNow(_ *nth, d *messaging.Delivery) { d.Published = time.Now() }

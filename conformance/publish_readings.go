@@ -97,7 +97,7 @@ func (g *readings) reader(seed, again int, o open) (s messaging.Subscriber, stop
 	})
 	return s, func() {
 		cancel()
-		<-ended
+		g.r.join(ended)
 		_ = s.Close()
 	}
 }
@@ -252,6 +252,14 @@ func (r *run) messages(p *publisher, rng *rand.Rand, n int, s shape) []int {
 		numbers[i] = r.message(p, rng, s)
 	}
 	return numbers
+}
+
+// join waits for done, or until the run ends.
+func (r *run) join(done <-chan struct{}) {
+	select {
+	case <-done:
+	case <-r.ctx.Done():
+	}
 }
 
 // bounded returns a context for one call under a fault.

@@ -245,6 +245,10 @@ func (v *View) flushed(n int, p Publication, c closing, groups []group, f *Findi
 		}
 	case Fail:
 		v.notDelivered(n, p.Outcome, f)
+		// What was recorded as begun may not have begun yet: time tells.
+		if p.Code == Closed && c.phase == OK && v.after(c.invoke, p.Invoke) {
+			f.violate([]int{p.Invoke, c.outcome, p.Outcome}, "Close was nil, and message %s, which was given to the publisher before, was not sent", v.name(n))
+		}
 	case OK:
 		for _, g := range groups {
 			if v.expects(g, n) && !v.doneFor(g, n) {

@@ -107,7 +107,7 @@ func driveLoad(r *run) {
 			r.produce(q, rng, beside/2, 20, shape{keys: 60, size: 20}, sibling)
 		})
 	}
-	publishers.Wait()
+	r.join(publishers.idle())
 	for _, g := range []*readings{one, other, sibling} {
 		g.drain()
 	}

@@ -33,7 +33,7 @@ func drivePublishReplies(r *run) {
 			}
 		})
 	}
-	publishers.Wait()
+	r.join(publishers.idle())
 	heal()
 	g.drain()
 	stop()
@@ -76,7 +76,7 @@ func (r *run) inOrder(messages int, begin func() (heal func())) {
 			}
 		})
 	}
-	publishers.Wait()
+	r.join(publishers.idle())
 	heal()
 	g.drain()
 	stop()
@@ -156,12 +156,12 @@ func drivePublishPaused(r *run) {
 		r.behind(&busy, p, r.random(100+i), each, time.Minute, g)
 		r.behind(&busy, p, r.random(200+i), each, time.Duration(1+rng.IntN(100))*time.Millisecond, g)
 		r.behind(&busy, closed, r.random(300+i), each, time.Minute, g)
-		r.pause(200 * time.Millisecond)
+		r.pause(500 * time.Millisecond)
 		_ = closed.Close()
 		_ = closed.attempt(r.ctx, r.messages(closed, rng, 2, shape{keys: 10}), nil)
 		end(1)
 		resume()
-		busy.Wait()
+		r.join(busy.idle())
 	}
 	g.drain()
 	stop()

@@ -81,7 +81,7 @@ func driveRefusedBeside(r *run) {
 		}
 		r.endedContext(p, rng, 1+rng.IntN(5), g)
 		r.closedPublisher(rng, g)
-		neighbours.Wait()
+		r.join(neighbours.idle())
 	}
 	g.drain()
 	stop()
@@ -205,11 +205,11 @@ func drivePublishersClose(r *run) {
 			})
 		}
 		for range 1 + r.rng.IntN(callers*calls-1) {
-			<-under
+			r.join(under)
 		}
 		_ = p.Close()
 		_ = p.attempt(r.ctx, r.messages(p, r.rng, 4, plain), nil)
-		busy.Wait()
+		r.join(busy.idle())
 	}
 	g.drain()
 	stop()

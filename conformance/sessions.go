@@ -75,9 +75,10 @@ func ownCopy(m messaging.Message) messaging.Message {
 
 // overwritten says what a Publish changed in its argument.
 func overwritten(before, after messaging.Message) string {
-	if before.ID == after.ID {
-		before.ID, after.ID = "same", "same"
+	if before.ID != after.ID {
+		return fmt.Sprintf("id %q, was %q", after.ID, before.ID)
 	}
+	before.ID, after.ID = "same", "same"
 	if len(before.Body) >= huge {
 		before.Body, after.Body = nil, nil
 	}
