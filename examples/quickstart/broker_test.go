@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,4 +158,26 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// playVar makes this test binary be the program, with a broker that the
+// variable names.
+const playVar = "QUICKSTART_TEST_BROKER"
+
+func play() {
+	mem := &memory.Backend{}
+	p := program{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		getenv: func(string) string { return "" }, patience: time.Hour,
+		backends: messaging.Backends{"mem": mem},
+	}
+	if os.Getenv(playVar) == "hangs" {
+		p.backends["mem"] = brokenBackend{mem, func(pub messaging.Publisher) messaging.Publisher {
+			return publisherFunc{pub, func(context.Context, messaging.Publisher, []messaging.Message) error {
+				fmt.Fprintln(os.Stderr, "publishing")
+				select {}
+			}}
+		}}
+	}
+	os.Exit(p.main(nil))
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -13,32 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/fa5182d2/messaging"
-	"github.com/fa5182d2/messaging/memory"
 )
-
-// playVar makes this test binary be the program, with a broker that the
-// variable names.
-const playVar = "QUICKSTART_TEST_BROKER"
-
-func play() {
-	mem := &memory.Backend{}
-	p := program{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		getenv: func(string) string { return "" }, patience: time.Hour,
-		backends: messaging.Backends{"mem": mem},
-	}
-	if os.Getenv(playVar) == "hangs" {
-		p.backends["mem"] = brokenBackend{mem, func(pub messaging.Publisher) messaging.Publisher {
-			return publisherFunc{pub, func(context.Context, messaging.Publisher, []messaging.Message) error {
-				fmt.Fprintln(os.Stderr, "publishing")
-				select {}
-			}}
-		}}
-	}
-	os.Exit(p.main(nil))
-}
 
 // started is the program while it waits for more input.
 type started struct {
