@@ -59,33 +59,32 @@ func newInput(name string, r io.ReadCloser) *input {
 // input if something is piped into it, else Go's API history. It waits for the
 // first byte.
 func (p *program) openInput(ctx context.Context, file string) (*input, error) {
-	if file == "-" || file == "" && isPiped(p.stdin) {
+	var in *input
+	switch {
+	case file == "-" || file == "" && isPiped(p.stdin):
 		fmt.Fprintln(p.stderr, "quickstart: reading lines from standard input")
-		in := newInput("standard input", io.NopCloser(p.stdin))
-		empty, err := in.isEmpty(ctx)
-		if !empty || file == "-" {
-			return in, orEmpty(in, empty, err)
+		in = newInput("standard input", io.NopCloser(p.stdin))
+	case file == "":
+		return p.openAPI(), nil
+	default:
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
 		}
+		in = newInput(file, f)
+	}
+	empty, err := in.isEmpty(ctx)
+	switch {
+	case empty && file == "":
 		fmt.Fprintln(p.stderr, "quickstart: standard input is empty")
 		return p.openAPI(), nil
+	case empty:
+		err = fmt.Errorf("%s is empty: nothing to publish", in.name)
 	}
-	if file == "" {
-		return p.openAPI(), nil
-	}
-	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		in.Close()
 	}
-	in := newInput(file, f)
-	empty, err := in.isEmpty(ctx)
-	return in, orEmpty(in, empty, err)
-}
-
-func orEmpty(in *input, empty bool, err error) error {
-	if empty {
-		return fmt.Errorf("%s is empty: nothing to publish", in.name)
-	}
-	return err
+	return in, err
 }
 
 // isEmpty waits for the first byte and says whether there is none. When ctx

@@ -15,6 +15,8 @@
 // MESSAGING_URL, else mem://quickstart, a broker in this process. What a
 // broker does not have, queues or streams, is left out. A message's key is the
 // first field of a line whose values repeat; -key says which field instead.
+// On a broker that others use, too, give it a channel of its own, and run it
+// there once at a time.
 //
 // An interrupt or SIGTERM drains: what runs is finished and settled, and the
 // summary says what is left. A second one ends the program at once.

@@ -18,6 +18,9 @@ const (
 	lineHeader = "quickstart-line"
 )
 
+// mostTold is how many failures of one kind are told one by one.
+const mostTold = 10
+
 // publishing is the input on its way to the broker.
 type publishing struct {
 	in      *input
@@ -73,7 +76,9 @@ func (t *tour) publishLines(ctx context.Context, lines []line) error {
 		case err == nil:
 			t.published.Add(1)
 		case errors.Is(err, messaging.ErrTooLarge):
-			t.refused++
+			if t.refused++; t.refused > mostTold {
+				continue
+			}
 			fmt.Fprintf(t.stderr, "quickstart: line %d left out: %v\n", l.number, err)
 		default:
 			t.failed++

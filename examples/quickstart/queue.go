@@ -179,7 +179,7 @@ func (q *queueHalf) onError(_ *messaging.Delivery, err error) {
 	if errors.Is(err, errPoison) || errors.Is(err, errFlaky) || errors.Is(err, messaging.ErrGrace) || errors.Is(err, errOthers) {
 		return
 	}
-	if q.troubles.Add(1) <= 10 {
+	if q.troubles.Add(1) <= mostTold {
 		fmt.Fprintln(q.t.stderr, "quickstart: queue:", err)
 	}
 }
