@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -87,7 +88,7 @@ func bareChannel(name string, size int) contender {
 		ch := make(chan []byte, size)
 		publish := func(ctx context.Context, body []byte) error {
 			select {
-			case ch <- append([]byte(nil), body...):
+			case ch <- bytes.Clone(body):
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
@@ -154,7 +155,7 @@ func handoverWatermill() contender {
 		ch := gochannel.NewGoChannel(gochannel.Config{OutputChannelBuffer: 1024, PreserveContext: true}, nil)
 		messages, err := ch.Subscribe(context.WithoutCancel(ctx), watermillTopic)
 		publish := func(_ context.Context, body []byte) error {
-			return ch.Publish(watermillTopic, message.NewMessage("", append([]byte(nil), body...)))
+			return ch.Publish(watermillTopic, message.NewMessage("", bytes.Clone(body)))
 		}
 		consume := func(ctx context.Context, got func([]byte)) error {
 			for {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -13,7 +14,8 @@ import (
 
 // cdk is Go CDK's mempubsub. A subscriber that finds nothing sleeps for 250 ms
 // before it looks again; in its variants consumers start when a part of the
-// messages has been published, so that this does not happen to them.
+// messages has been published, so that this does not happen to them. Bodies are
+// copied as for watermill.
 func cdk() contender {
 	c := contender{name: "mempubsub"}
 	for _, o := range []struct {
@@ -41,7 +43,7 @@ func moveCDK(ctx context.Context, w work, m *meter, head float64, options batche
 	return w.move(ctx, m, flow{
 		publish: func(ctx context.Context, _, n int, _ *tally) error {
 			for range n {
-				if err := topic.Send(ctx, &pubsub.Message{Body: body}); err != nil {
+				if err := topic.Send(ctx, &pubsub.Message{Body: bytes.Clone(body)}); err != nil {
 					return err
 				}
 				published.add(1)
