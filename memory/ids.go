@@ -3,7 +3,6 @@ package memory
 import (
 	crand "crypto/rand"
 	"math/rand/v2"
-	"strings"
 )
 
 // ids makes the ids that Publish assigns: letters like those of
@@ -17,22 +16,18 @@ const (
 	idLength  = 26                                 // 130 bits
 )
 
-// write appends a new id to b, and returns it.
-func (s *ids) write(b *strings.Builder) string {
+// make makes a new id.
+func (s *ids) make(id *[idLength]byte) {
 	if s.rng == nil {
 		var seed [32]byte
 		_, _ = crand.Read(seed[:]) // never fails
 		s.rng = rand.NewChaCha8(seed)
 	}
 	// 5 bits a letter: 12 letters of each of two numbers, and 2 of a third.
-	var id [idLength]byte
 	x, y, z := s.rng.Uint64(), s.rng.Uint64(), s.rng.Uint64()
 	for i := range 12 {
 		id[i], id[12+i] = idLetters[x%32], idLetters[y%32]
 		x, y = x/32, y/32
 	}
 	id[24], id[25] = idLetters[z%32], idLetters[z/32%32]
-	start := b.Len()
-	b.Write(id[:])
-	return b.String()[start:]
 }

@@ -37,10 +37,10 @@ func (r *recent) fresh(recs []*record) []*record {
 	}
 	fresh := recs[:0]
 	for _, rec := range recs {
-		if _, ok := r.ids[rec.id]; ok {
+		if _, ok := r.ids[rec.identity()]; ok {
 			continue
 		}
-		id := strings.Clone(rec.id) // not to keep the message's memory for the whole window
+		id := strings.Clone(rec.identity()) // the caller's is only lent
 		r.ids[id] = struct{}{}
 		r.order.push(stored{id, now})
 		fresh = append(fresh, rec)

@@ -14,8 +14,17 @@ type record struct {
 	headers          messaging.Headers
 	body             []byte
 	published        time.Time
-	seq              uint64 // place in the channel: one higher for each message
-	place            place  // where subscriptions find it; zero until one wants it
+	seq              uint64         // place in the channel: one higher for each message
+	place            place          // where subscriptions find it; zero until one wants it
+	made             [idLength]byte // the id, where id is empty
+}
+
+// identity returns the id.
+func (r *record) identity() string {
+	if r.id == "" {
+		return string(r.made[:])
+	}
+	return r.id
 }
 
 // The most that small messages share of an allocation when they are
@@ -31,7 +40,6 @@ const (
 // value is ready. Not safe for concurrent use.
 type press struct {
 	ids  ids
-	text texts
 	recs []*record // of this call
 	own  []*record // those that it made, to use again
 }
@@ -45,7 +53,7 @@ func (p *press) add(m *messaging.Message) {
 	r := p.own[n]
 	r.id, r.key, r.subject, r.headers, r.body = m.ID, m.Key, m.Subject, m.Headers, m.Body
 	if m.ID == "" {
-		r.id = p.ids.write(p.text.room(idLength))
+		p.ids.make(&r.made)
 	}
 	p.recs = append(p.recs, r)
 }

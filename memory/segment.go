@@ -65,11 +65,18 @@ func (r *record) size() int {
 }
 
 func (r *record) payloadSize() int {
-	n := fieldSize(r.id) + fieldSize(r.key) + fieldSize(r.subject) + uvarintSize(len(r.headers)) + len(r.body)
+	n := r.idSize() + fieldSize(r.key) + fieldSize(r.subject) + uvarintSize(len(r.headers)) + len(r.body)
 	for i := range r.headers {
 		n += fieldSize(r.headers[i].Key) + fieldSize(r.headers[i].Value)
 	}
 	return n
+}
+
+func (r *record) idSize() int {
+	if r.id == "" {
+		return 1 + idLength
+	}
+	return fieldSize(r.id)
 }
 
 func fieldSize(s string) int { return uvarintSize(len(s)) + len(s) }
@@ -81,7 +88,11 @@ func appendRecord(to []byte, r *record) []byte {
 	to = binary.LittleEndian.AppendUint64(to, r.seq)
 	to = binary.LittleEndian.AppendUint64(to, uint64(nano(r.published)))
 	to = binary.AppendUvarint(to, uint64(r.payloadSize()))
-	to = appendField(to, r.id)
+	if r.id == "" {
+		to = append(append(to, idLength), r.made[:]...)
+	} else {
+		to = appendField(to, r.id)
+	}
 	to = appendField(to, r.key)
 	to = appendField(to, r.subject)
 	to = binary.AppendUvarint(to, uint64(len(r.headers)))
