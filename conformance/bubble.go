@@ -144,7 +144,8 @@ func (r *run) finish(drive func()) error {
 	}
 	// What is still open is closed, and must end in time.
 	r.recorder.end()
-	t := time.NewTimer(r.timing.Operation + 2*r.timing.Reconnect)
+	const grace = time.Minute // a Consume gives its handlers half of that
+	t := time.NewTimer(r.timing.Operation + 2*r.timing.Reconnect + grace)
 	defer t.Stop()
 	var closers crew
 	for _, o := range r.opened() {

@@ -14,7 +14,7 @@ func consumeOrderRules() []*Rule {
 		{
 			ID: "S14", Name: "KeySerial", Flavour: ForBoth,
 			Sentence: "OrderedByKey runs one handler of a key at a time, in order, also across back-off; an order that is stricter than claimed is ErrUnsupported.",
-			Cells:    map[string]Evidence{"none": {"of one key, in order": 2300}, "F10": {"of one key, in order": 1000}},
+			Cells:    map[string]Evidence{"none": {"of one key, in order": 2300}, "F10": {"of one key, in order": 400}},
 			check:    checkKeySerial,
 		},
 		{

@@ -32,8 +32,8 @@ type Options struct {
 	Limit time.Duration
 
 	// Wall bounds one run of a scenario by the wall clock, and is what ends one
-	// that spins. 0 means 2 minutes for a virtual target, and Limit and a
-	// minute for others.
+	// that spins. 0 means 2 minutes for a virtual target, and 2 minutes
+	// more than Limit for others.
 	Wall time.Duration
 
 	// Events bounds a history. 0 means 2 million.

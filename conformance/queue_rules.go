@@ -85,7 +85,7 @@ func queueRules() []*Rule {
 			Sentence: "Attempt counts at least the deliveries before that ended in a nack, an expired lease or a crash, and no others where it is exact; what was delivered before is marked Redelivered.",
 			Cells: map[string]Evidence{
 				"F11": {"after a nack": 2301, "after a give-back": 2301}, "F8": {"after a crash": 2000}, "F9": {"after a lease was over": 2301},
-				"F10": {"after a give-back": 2301}, "F3": {},
+				"F10": {"after a give-back": 2301}, "F3": {"after a nack": 300, "after a give-back": 100},
 			},
 			check: checkAttempts,
 		},
@@ -115,7 +115,7 @@ func queueRules() []*Rule {
 			ID: "Q18", Name: "SettleBatch", Flavour: ForQueue, Core: true,
 			Sentence: "A settle of several deliveries has an outcome for each, in its place, and their order does not matter.",
 			Cells: map[string]Evidence{
-				"F11": {"places": 2301, "calls with both outcomes": 300}, "F9": {"places": 2301, "calls with both outcomes": 30},
+				"F11": {"places": 2301, "calls with both outcomes": 300}, "F9": {"places": 2301, "calls with both outcomes": 30}, "F3": {"places": 100},
 			},
 			check: checkSettleBatch,
 		},
