@@ -18,7 +18,9 @@ import (
 // ctx has the values of Consume's context. It ends with cause [ErrLost] when
 // the delivery's lease is lost, and with the cause [ErrGrace] when Consume was
 // told to end and Grace is over. It may be shared with other deliveries, one
-// after the other, and does not end when the handler returns.
+// after the other, and does not end when the handler returns, but at the
+// latest when Consume does. AtMostOnce has settled the delivery before: then
+// its lease does not matter any more.
 type Handler func(ctx context.Context, d *Delivery) error
 
 // Semantics are the delivery semantics of [Consume].
@@ -71,7 +73,8 @@ type ConsumeOptions struct {
 	// Backoff is how long a message waits after its attempt-th failure. Nil
 	// doubles from 100 ms to at most 1 minute, and takes off up to half at
 	// random. On a queue the delay is rounded up, by at most an eighth, so
-	// that several share one call of Nack. It must be safe for concurrent use.
+	// that several share one call of Nack. It must be safe for concurrent use,
+	// and not panic.
 	Backoff func(attempt int, err error) time.Duration
 
 	// Grace is how long handlers may go on when ctx has ended. 0 means 30 s.
@@ -80,12 +83,14 @@ type ConsumeOptions struct {
 	// OnError hears what has no caller: handlers that failed, settles that
 	// failed, started deliveries that were lost, dead letters that could not be
 	// published. It is called from several goroutines at once, and a handler's
-	// slot waits for it. Nil hears nothing.
+	// slot waits for it. It must not panic, nor end its goroutine. Nil hears
+	// nothing.
 	OnError func(d *Delivery, err error)
 }
 
 // ErrGrace is the cause that ends a handler's context when Consume was told to
-// end and its Grace is over, and the root of Consume's error then.
+// end and its Grace is over, and the root of Consume's error then. Close the
+// subscriber: what was cut off comes again to the next.
 var ErrGrace = errors.New("messaging: consume: grace ended")
 
 // Consume receives from s and runs h for each delivery until ctx ends, then
@@ -132,9 +137,11 @@ var ErrGrace = errors.New("messaging: consume: grace ended")
 // Release. Handlers get Grace; then their contexts end, which does not count
 // as a failed attempt: what they had is released. A second later a
 // handler that still runs, and a settle without an answer, is abandoned: its
-// delivery stays held until s is closed. When Grace cut anything off, the error is
-// [ErrGrace]; otherwise it is nil: everything that had been started is
-// settled or, where it failed, given back.
+// delivery stays held until s is closed. When Grace cut off anything that was
+// not settled, the error is [ErrGrace]: close s then. A stream's must not be
+// consumed again, since its next commit would cover what was cut off.
+// Otherwise it is nil: everything that had been started is settled or, where
+// it failed, given back.
 func Consume(ctx context.Context, s Subscriber, h Handler, o *ConsumeOptions) error {
 	c, err := newConsumer(ctx, s, h, o)
 	if err != nil {
@@ -220,6 +227,9 @@ func newConsumer(ctx context.Context, s Subscriber, h Handler, o *ConsumeOptions
 	return c, nil
 }
 
+// mostConcurrency is more than any machine runs, and twice it is a number.
+const mostConcurrency = 1 << 30
+
 func (c *consumer) checkOptions() error {
 	o := &c.opts
 	switch {
@@ -237,7 +247,7 @@ func (c *consumer) checkOptions() error {
 		return fmt.Errorf("the subscriber promises %v, not %v: %w", c.caps.Order, o.Order, errors.ErrUnsupported)
 	}
 	o.Order = cmp.Or(o.Order, c.caps.Order, Unordered)
-	o.Concurrency = cmp.Or(o.Concurrency, 1)
+	o.Concurrency = min(cmp.Or(o.Concurrency, 1), mostConcurrency)
 	o.Grace = cmp.Or(o.Grace, 30*time.Second)
 	if o.Backoff == nil {
 		o.Backoff = defaultBackoff

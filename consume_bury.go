@@ -1,9 +1,11 @@
 package messaging
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,9 +20,9 @@ func (c *consumer) toBury(e *entry, reason error) {
 // While it fails, that is repeated. It is called, and returns, with mu held.
 func (w *worker) bury(e *entry) {
 	c := w.c
-	m := c.deadLetter(e)
 	c.wake()
 	c.mu.Unlock()
+	m := c.deadLetter(e)
 	err := c.opts.DeadLetter.Publish(w.enter(e.d.Lease), m)
 	w.leave(e.d.Lease)
 	if err != nil && c.opts.OnError != nil {
@@ -38,6 +40,7 @@ func (w *worker) bury(e *entry) {
 		c.cutShort(e)
 	default:
 		e.buries++
+		e.terse = errors.Is(err, ErrTooLarge)
 		c.later(e, buryDelayed, defaultBackoff(e.buries, err), func(e *entry) {
 			c.setState(e, burying)
 			c.burials.push(e)
@@ -46,15 +49,32 @@ func (w *worker) bury(e *entry) {
 }
 
 // deadLetter returns e's message as it was received, with headers that say
-// what became of it.
+// what became of it. It calls code of users, so mu is not held.
 func (c *consumer) deadLetter(e *entry) Message {
-	m := e.original
+	m := e.restored()
 	m.Headers = slices.Clone(m.Headers)
-	m.Headers.Set("messaging-reason", e.reason.Error())
+	m.Headers.Set("messaging-reason", reasonText(e.reason, e.terse))
+	if e.terse {
+		return m // the broker takes no more
+	}
 	m.Headers.Set("messaging-attempts", strconv.Itoa(e.attempts))
 	m.Headers.Set("messaging-origin", c.origin(e.d))
 	m.Headers.Set("messaging-time", time.Now().UTC().Format(time.RFC3339Nano))
 	return m
+}
+
+// reasonText is an error's text without a stack, cut so that it fits in the
+// headers of brokers.
+func reasonText(reason error, terse bool) string {
+	most := 512
+	if terse {
+		most = 32
+	}
+	text, _, _ := strings.Cut(fmt.Sprint(reason), "\n\n")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }
 
 // origin says where d came from.

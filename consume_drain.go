@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -108,9 +109,11 @@ func (c *consumer) lose(l *lane, err error) {
 		switch e.state {
 		case running, burying, dropped:
 			continue
-		case backingOff, buryDelayed:
+		case backingOff, buryDelayed, failed, done:
 			c.stopTimer(e)
-			c.tell(e.d, err)
+			if e.started {
+				c.tell(e.d, err)
+			}
 		}
 		c.setState(e, dropped)
 		c.inHand--
@@ -192,6 +195,10 @@ func (c *consumer) cutLane(l *lane) {
 
 // cutShort gives back a delivery whose handling Grace ended.
 func (c *consumer) cutShort(e *entry) {
+	if c.isLost(e) {
+		c.forget(e, ErrLost)
+		return
+	}
 	c.cutOff = true
 	if e.lane.partition == nil {
 		c.giveBack(e)
@@ -207,7 +214,9 @@ func (c *consumer) abandon() {
 	if c.ended {
 		return
 	}
-	if c.inHand > c.releasing {
+	// On a queue, what was only to be released comes again to somebody. A
+	// stream's would be passed over by the next commit of this subscriber.
+	if c.inHand > c.releasing || c.stream != nil && c.inHand > 0 {
 		c.cutOff = true
 	}
 	for e := range c.timers {
@@ -220,6 +229,7 @@ func (c *consumer) abandon() {
 func (c *consumer) tidy() {
 	c.stopReceive()
 	c.stopSettles()
+	c.cutHandlers(context.Canceled)
 	c.mu.Lock()
 	var watched []*lane
 	for _, p := range c.partitions {

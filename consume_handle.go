@@ -64,13 +64,13 @@ func (w *worker) handle(e *entry) {
 		w.handleOnce(e)
 		return
 	}
-	w.handled(e, w.call(e))
+	c.keep(e)
+	w.handled(e, w.call(e, e.d.Lease))
 }
 
-// call calls the handler. Where it calls runtime.Goexit, call does what is
+// call calls the handler, with a context that ends when lease is lost. Where it calls runtime.Goexit, call does what is
 // left to do for e and leaves mu locked, as the goroutine ends.
-func (w *worker) call(e *entry) (err error) {
-	lease := e.d.Lease
+func (w *worker) call(e *entry, lease *Lease) (err error) {
 	ctx := w.enter(lease)
 	returned := false
 	defer func() {
@@ -115,10 +115,15 @@ func (w *worker) handled(e *entry, err error) {
 
 // failed does what the error of e's handler asks for. It locks mu.
 func (c *consumer) failed(e *entry, err error) {
+	rejected, once := isRejected(err), c.opts.Semantics == AtMostOnce
 	c.mu.Lock()
-	lost, cut := c.isLost(e), c.isCut
+	lost, cut, ended := c.isLost(e) && !once, c.isCut, c.ended
 	e.attempts = c.attempt(e)
 	c.mu.Unlock()
+	if ended { // nobody listens any more
+		c.mu.Lock()
+		return
+	}
 	if lost {
 		err = fmt.Errorf("%w while it was handled; the handler returned: %w", ErrLost, err)
 	}
@@ -135,11 +140,11 @@ func (c *consumer) failed(e *entry, err error) {
 	case c.ended:
 	case c.isLost(e):
 		c.forget(e, nil)
-	case c.opts.Semantics == AtMostOnce:
+	case once:
 		c.finish(e)
 	case c.isCut:
 		c.cutShort(e)
-	case c.opts.DeadLetter != nil && (isRejected(err) || c.opts.MaxAttempts > 0 && e.attempts >= c.opts.MaxAttempts):
+	case c.opts.DeadLetter != nil && (rejected || c.opts.MaxAttempts > 0 && e.attempts >= c.opts.MaxAttempts):
 		c.toBury(e, err)
 	case c.queue != nil:
 		c.setState(e, dropped)
@@ -154,7 +159,6 @@ func (c *consumer) failed(e *entry, err error) {
 
 // tryAgain lets e start once more.
 func (c *consumer) tryAgain(e *entry) {
-	e.d.Message = e.original
 	c.setState(e, waiting)
 	e.lane.runnable.push(e)
 	c.enqueue(e.lane)
@@ -193,7 +197,9 @@ func (w *worker) handleOnce(e *entry) {
 		w.handled(e, nil)
 		return
 	}
-	w.handled(e, w.call(e))
+	// It is settled: there is nothing left to lose. A partition moves at once
+	// then, which is no reason to stop.
+	w.handled(e, w.call(e, nil))
 }
 
 func (c *consumer) settleOne() func(context.Context, ...*Delivery) error {

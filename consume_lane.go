@@ -54,13 +54,18 @@ const (
 // entry is a delivery in hand.
 type entry struct {
 	d        *Delivery
-	original Message // as it was received: a handler may change d's
+	original Message // as it was received; Body and Headers are d's, see kept
+	body     []byte  // copies for retries and dead letters, where there may be any
+	headers  Headers
+	kept     bool // body and headers are copied
+	started  bool
 	lane     *lane
 	place    int // in the lane's entries
 	state    state
 	attempts int    // of this delivery's handling
 	buries   int    // failed publishes to the dead letters
 	reason   error  // for the dead letters
+	terse    bool   // they took no more
 	after    *entry // waits for this one, see chain
 	free     *entry // the consumer's next unused one
 }
@@ -113,6 +118,7 @@ func (c *consumer) laneOf(d *Delivery) *lane {
 	l.watch.changed = func(s leaseState) { c.leaseChanged(l, s) }
 	l.commit = settle{call: c.stream.Commit, lane: l}
 	p.current = l
+	c.partitions[p.name] = p // losing the lane before may have dropped it
 	return l
 }
 
@@ -163,13 +169,42 @@ func (c *consumer) newEntry(d *Delivery, l *lane) *entry {
 	} else {
 		c.free = e.free
 	}
-	*e = entry{d: d, original: d.Message, lane: l}
+	*e = entry{d: d, original: d.Message, lane: l, body: e.body[:0], headers: e.headers[:0]}
 	return e
+}
+
+// mostKept is the largest copy of a body whose memory is used again.
+const mostKept = 64 << 10
+
+// keep copies what the handler may write to, if it may be needed again: a
+// retry in place and a dead letter have the message as it was received.
+func (c *consumer) keep(e *entry) {
+	if e.kept || c.opts.Semantics == AtMostOnce || c.stream == nil && c.opts.DeadLetter == nil {
+		return
+	}
+	e.kept = true
+	e.body = append(e.body[:0], e.original.Body...)
+	e.headers = append(e.headers[:0], e.original.Headers...)
+}
+
+// restored returns the message as it was received, in memory of its own.
+func (e *entry) restored() Message {
+	m := e.original
+	if e.kept {
+		if m.Body != nil {
+			m.Body = append([]byte{}, e.body...)
+		}
+		m.Headers = slices.Clone(e.headers)
+	}
+	return m
 }
 
 // recycle takes back an entry that nothing refers to.
 func (c *consumer) recycle(e *entry) {
-	*e = entry{free: c.free, state: dropped}
+	*e = entry{free: c.free, state: dropped, body: e.body[:0], headers: e.headers[:0]}
+	if cap(e.body) > mostKept {
+		e.body = nil
+	}
 	c.free = e
 }
 
@@ -283,10 +318,15 @@ func (c *consumer) takeReady() *entry {
 			c.forget(e, nil)
 			return nil
 		case leaseEnding:
+			c.unchain(e)
 			c.giveBack(e)
 			return nil
 		}
 	}
+	if e.started {
+		e.d.Message = e.restored()
+	}
+	e.started = true
 	l.top = max(l.top, e.place+1)
 	c.setState(e, running)
 	c.running++

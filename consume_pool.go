@@ -128,7 +128,8 @@ func (c *consumer) demand() int {
 		return streamBatch
 	}
 	// What waits for the dead letters is not counted: it needs no slot.
-	demand := c.opts.Concurrency - c.running - c.all.runnable.len() - len(c.all.parked)
+	// Nor is what is parked: its key has a handler that runs.
+	demand := c.opts.Concurrency - c.running - c.all.runnable.len()
 	if c.opts.Semantics != AtMostOnce {
 		demand += c.opts.Concurrency
 	}

@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -22,6 +23,10 @@ const releaseGrace = 5 * time.Second
 // over again.
 func Deliveries(ctx context.Context, s Subscriber, max int) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
+		if s == nil {
+			yield(nil, errors.New("messaging: deliveries: the subscriber is nil"))
+			return
+		}
 		for {
 			ds, err := receive(ctx, s, max)
 			if err == io.EOF { // not errors.Is: a connection's EOF is not the stream's

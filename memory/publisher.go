@@ -55,12 +55,10 @@ func (p *publisher) Publish(ctx context.Context, msgs ...messaging.Message) erro
 	if p.calls.Add(1) >= closing {
 		return p.failed(len(msgs), messaging.ErrClosed)
 	}
-	if p.c.b.gate.isShut() {
-		var cancel context.CancelFunc
-		ctx, cancel = p.bounded(ctx)
-		defer cancel()
+	if len(msgs) == 0 {
+		return nil
 	}
-	if err := p.c.b.gate.waitOr(ctx, p.abort); err != nil {
+	if err := p.pass(ctx); err != nil {
 		return p.failed(len(msgs), err)
 	}
 	ps, ok := p.presses.Get().(*press)
@@ -82,6 +80,16 @@ func (p *publisher) Publish(ctx context.Context, msgs ...messaging.Message) erro
 		errs = fill(errs, len(msgs), err)
 	}
 	return p.wrap(errs)
+}
+
+// pass waits while the broker is paused, for as long as a Publish may take.
+func (p *publisher) pass(ctx context.Context) error {
+	if p.c.b.gate.isShut() {
+		bounded, cancel := p.bounded(ctx)
+		defer cancel()
+		return p.c.b.gate.waitOr(bounded, p.abort)
+	}
+	return ctx.Err() // a Pause that begins now finds this call under way
 }
 
 func (p *publisher) leave() {

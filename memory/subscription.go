@@ -93,7 +93,9 @@ func (s *subscription) remove() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, q := range s.queues {
-		q.end(fmt.Errorf("channel was deleted: %w", messaging.ErrNotFound))
+		if q.err == nil { // one that crashed still holds something
+			q.end(fmt.Errorf("channel was deleted: %w", messaging.ErrNotFound))
+		}
 		for r := q.held.first; r != nil; r = q.held.first {
 			q.lose(r)
 		}
