@@ -147,6 +147,9 @@ func (b *Backend) OpenStream(ctx context.Context, u *url.URL) (messaging.StreamS
 // subscriber of that kind. What is wrong with u or b is an error before
 // anything is created.
 func (b *Backend) open(ctx context.Context, u *url.URL, kind string) (*channel, *options, error) {
+	if u == nil {
+		return nil, nil, errors.New("the url is nil: want mem://NAME")
+	}
 	o, err := b.parse(u)
 	if err := errors.Join(err, b.check()); err != nil {
 		return nil, nil, err

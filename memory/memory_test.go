@@ -94,3 +94,16 @@ func bodies(ds []*messaging.Delivery) []string {
 	}
 	return texts
 }
+
+func TestOpenWithoutURL(t *testing.T) {
+	b := new(Backend)
+	if _, err := b.OpenPublisher(t.Context(), nil); err == nil {
+		t.Error("OpenPublisher(nil): no error")
+	}
+	if _, err := b.OpenQueue(t.Context(), nil); err == nil {
+		t.Error("OpenQueue(nil): no error")
+	}
+	if _, err := b.OpenStream(t.Context(), nil); err == nil {
+		t.Error("OpenStream(nil): no error")
+	}
+}

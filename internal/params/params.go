@@ -19,6 +19,9 @@ import (
 // which often is a token; the parameters, which may hold a URL of their own;
 // and what follows a password whose /, ? or # was not escaped.
 func Redacted(u *url.URL) string {
+	if u == nil {
+		return "(no url)"
+	}
 	if u.Opaque != "" || strings.Contains(u.Path, "@") {
 		return u.Scheme + ":…"
 	}
