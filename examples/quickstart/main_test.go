@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,7 +37,7 @@ type result struct {
 // show runs the program in a bubble, where its pauses take no time.
 func show(t *testing.T, p program, args ...string) (r result) {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr safeBuffer
 	p.stdout, p.stderr = &stdout, &stderr
 	if p.getenv == nil {
 		p.getenv = func(string) string { return "" }
@@ -50,6 +51,24 @@ func show(t *testing.T, p program, args ...string) (r result) {
 	})
 	r.stdout, r.stderr = stdout.String(), stderr.String()
 	return r
+}
+
+// safeBuffer is a buffer that several goroutines may write to, as a file is.
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func (r result) mustBe(t *testing.T, status int, says ...string) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -66,8 +67,26 @@ func play(part string) {
 	panic("no part " + part)
 }
 
-func newLauncher(part string) (*launcher, *bytes.Buffer, chan os.Signal) {
-	var stderr bytes.Buffer
+// safeBuffer is a buffer that several goroutines may write to, as a file is.
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func newLauncher(part string) (*launcher, *safeBuffer, chan os.Signal) {
+	var stderr safeBuffer
 	signals := make(chan os.Signal, 2)
 	return &launcher{
 		stdin: strings.NewReader(""), stdout: io.Discard, stderr: &stderr,
