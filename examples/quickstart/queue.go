@@ -139,7 +139,7 @@ func (w *worker) handle(ctx context.Context, d *messaging.Delivery) error {
 		// A handler that is cancelled leaves its message untouched.
 		w.q.stop(errOthers)
 		<-ctx.Done()
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	time.Sleep(work)
 	if err := w.attempt(number); err != nil {

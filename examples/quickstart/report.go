@@ -117,7 +117,7 @@ func (q *queueHalf) report(w io.Writer) {
 		fmt.Fprintf(w, "             %s more were left by earlier runs, and are settled now\n", comma(int(n)))
 	}
 	if n := q.troubles.Load(); n > 0 {
-		fmt.Fprintf(w, "             %s times something else failed, see standard error\n", comma(int(n)))
+		fmt.Fprintf(w, "             something else failed %s, see standard error\n", count(int(n), "time"))
 	}
 }
 
