@@ -110,7 +110,6 @@ type open struct {
 	channel string // "" is the run's
 	ordered bool   // a queue that promises OrderedByKey
 	params  url.Values
-	consume bool          // Consume will drive it
 	hold    time.Duration // 0 is the target's
 	dedup   bool          // a channel that remembers ids
 	refuse  Code          // why opening it has to be refused; "" is that it has not

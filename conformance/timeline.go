@@ -104,8 +104,7 @@ const (
 type drawing struct {
 	timeline
 	s      *Shown
-	x      []int       // by moment
-	rows   map[int]int // by session: how many rows its lane has
+	x      []int // by moment
 	placed map[int][]int
 	key    int
 }
