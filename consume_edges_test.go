@@ -221,3 +221,21 @@ func TestConsumeAtMostOnceByKeyOnAQueue(t *testing.T) {
 		}
 	})
 }
+
+func TestConsumeStartsNothingAfterAHandlerHasEndedItsContext(t *testing.T) {
+	for _, s := range []messaging.Subscriber{newQueue(), newStream()} {
+		f := inner(s)
+		f.arrive(records(nil, "", 0, 6, "k")...)
+		ctx, stop := context.WithCancel(t.Context())
+		var started log
+		err := messaging.Consume(ctx, s, func(_ context.Context, d *messaging.Delivery) error {
+			started.add("%s", d.ID)
+			stop()
+			return nil
+		}, nil)
+		if err != nil {
+			t.Errorf("Consume: %v", err)
+		}
+		equal(t, "started", started.all(), []string{"/0"})
+	}
+}

@@ -168,6 +168,14 @@ func (f fakeStream) Commit(ctx context.Context, ds ...*messaging.Delivery) error
 	return f.settle(ctx, "commit", 0, ds)
 }
 
+// inner returns the fake in s.
+func inner(s messaging.Subscriber) *fake {
+	if q, ok := s.(fakeQueue); ok {
+		return q.fake
+	}
+	return s.(fakeStream).fake
+}
+
 // message returns a queue's delivery.
 func message(id string) *messaging.Delivery {
 	return &messaging.Delivery{Message: messaging.Message{ID: id, Body: []byte(id)}, Attempt: 1, Lease: new(messaging.Lease)}

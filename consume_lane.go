@@ -303,6 +303,9 @@ func (c *consumer) enqueue(l *lane) {
 // lanes take turns. It returns nil if there is none after all.
 func (c *consumer) takeReady() *entry {
 	l := c.ready.pop()
+	if l == nil {
+		return nil
+	}
 	l.queued = false
 	if s := l.lease.now(); s != leaseHeld {
 		c.follow(l, s) // sooner than its watch, which waits for mu

@@ -204,6 +204,9 @@ func (w *worker) do(kind jobKind) {
 	case jobReport:
 		c.report()
 	case jobHandle:
+		if c.receiveCtx.Err() != nil {
+			c.drain(nil) // sooner than Consume's own goroutine, which waits for it
+		}
 		if e := c.takeReady(); e != nil {
 			w.handle(e)
 		}
