@@ -69,7 +69,7 @@ func generated(events int) *History {
 // are linear.
 func TestMillion(t *testing.T) {
 	n := 1_000_000
-	if testing.Short() || raceEnabled {
+	if testing.Short() || RaceEnabled {
 		n = 100_000
 	}
 	h := generated(n)

@@ -1,6 +1,9 @@
 package conformance
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // lifecycleRules are L01 to L10, but those that judge Consume.
 func lifecycleRules() []*Rule {
@@ -65,14 +68,16 @@ type windowOf struct {
 // checkWindow counts a delivery from when it was recorded until its first
 // settle was invoked, which is at most what the subscriber counts.
 func checkWindow(v *View, f *Finding) {
-	held := map[windowOf]int{}
-	free := map[int]bool{} // deliveries that are no longer counted
-	at := func(d *Delivery) windowOf {
+	windows := map[windowOf]*heldWindow{}
+	at := func(d *Delivery) *heldWindow {
 		h := windowOf{session: d.Session}
 		if v.Sessions[d.Session-1].Role == RoleStream {
 			h.partition = v.Events[d.Event].Partition
 		}
-		return h
+		if windows[h] == nil {
+			windows[h] = &heldWindow{v: v, free: map[int]bool{}}
+		}
+		return windows[h]
 	}
 	for i := range v.Events {
 		e := &v.Events[i]
@@ -80,23 +85,13 @@ func checkWindow(v *View, f *Finding) {
 			continue
 		}
 		d := &v.Deliveries[e.Delivery-1]
-		switch {
-		case e.Kind == Deliver:
-			h := at(d)
-			held[h]++
-			if window := v.Sessions[d.Session-1].Window; window > 0 && held[h] > window {
-				f.violate([]int{i}, "%d deliveries are unsettled, with a window of %d", held[h], window)
+		switch h := at(d); {
+		case e.Kind == Deliver && d.Event == i:
+			if window := v.Sessions[d.Session-1].Window; h.add(e.Delivery-1, i, window) > window && window > 0 {
+				f.violate([]int{i}, "%d deliveries are unsettled, with a window of %d", h.n, window)
 			}
-		case e.Phase == Invoke && !free[e.Delivery]:
-			// A Commit and a Release of a stream free others, too.
-			n := 0
-			for _, other := range v.freedBy(e, d) {
-				if !free[other+1] {
-					free[other+1] = true
-					n++
-				}
-			}
-			held[at(d)] -= n
+		case e.Phase == Invoke:
+			h.settle(e.Kind, e.Delivery-1, d)
 		}
 	}
 	f.count("windows filled", int(v.Facts["windows filled"]))
@@ -105,22 +100,49 @@ func checkWindow(v *View, f *Finding) {
 	}
 }
 
-// freedBy returns the deliveries, as places in Deliveries, that a settle of d
-// takes out of its window at most.
-func (v *View) freedBy(e *Event, d *Delivery) []int {
-	if v.Sessions[d.Session-1].Role == RoleQueue || e.Kind != Commit && e.Kind != Release {
-		return []int{e.Delivery - 1}
+// heldWindow is what fills a window.
+type heldWindow struct {
+	v    *View
+	n    int
+	held []int // places in Deliveries, in their order; some may be free already
+	free map[int]bool
+}
+
+// add adds delivery k, which came with event i, and returns how many there
+// are. Where that is too many, those do not count whose lease was lost.
+func (h *heldWindow) add(k, i, window int) int {
+	h.held = append(h.held, k)
+	if h.n++; h.n > window {
+		h.held = slices.DeleteFunc(h.held, func(k int) bool {
+			if lost := h.v.Deliveries[k].Lost; lost >= 0 && lost < i {
+				h.release(k)
+			}
+			return h.free[k]
+		})
 	}
-	var freed []int
-	own := &v.Events[d.Event]
-	for _, k := range v.OfSession[d.Session-1] {
-		other := &v.Events[v.Deliveries[k].Event]
-		if other.Partition != own.Partition || v.Deliveries[k].Event > d.Event && e.Kind == Commit {
-			continue
-		}
-		freed = append(freed, k)
+	return h.n
+}
+
+func (h *heldWindow) release(k int) {
+	if !h.free[k] {
+		h.free[k] = true
+		h.n--
 	}
-	return freed
+}
+
+// settle takes out of the window what a settle of delivery k, which is d, may
+// take out: of a stream, a Commit all before it, and a Release all.
+func (h *heldWindow) settle(kind Kind, k int, d *Delivery) {
+	h.release(k)
+	if h.v.Sessions[d.Session-1].Role != RoleStream || kind != Commit && kind != Release {
+		return
+	}
+	n := 0
+	for n < len(h.held) && (kind == Release || h.v.Deliveries[h.held[n]].Event <= d.Event) {
+		h.release(h.held[n])
+		n++
+	}
+	h.held = h.held[n:]
 }
 
 // checkPauseResume judges sessions that did not receive for a while.

@@ -2,4 +2,4 @@
 
 package conformance
 
-const raceEnabled = false
+const RaceEnabled = false

@@ -2,4 +2,4 @@
 
 package conformance
 
-const raceEnabled = true
+const RaceEnabled = true

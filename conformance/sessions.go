@@ -152,7 +152,7 @@ func (r *recorder) received(session, call int, ds []*messaging.Delivery, err err
 		r.addLocked(Event{
 			Kind: Deliver, Phase: OK, Call: call, Session: session, Place: i, Message: n, Diff: diff,
 			Delivery: r.deliveries[d], Lease: r.lease(session, d.Lease), ID: d.ID,
-			Partition: d.Partition, Offset: string(d.Offset), Attempt: d.Attempt, Redelivered: d.Redelivered, Published: d.Published,
+			Partition: d.Partition, Offset: string(d.Offset), Attempt: d.Attempt, Redelivered: d.Redelivered, Published: d.Published.Round(0).UTC(),
 		})
 	}
 	if err != nil {
