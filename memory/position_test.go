@@ -177,7 +177,8 @@ func TestStartByATimeWhoseClockSteps(t *testing.T) {
 			stamps = append(stamps, stamp())
 			publish(t, pub, "", fmt.Sprint(i))
 		}
-		// Messages that fill segments, of the same time as the last.
+		// Messages that fill segments, and are older than all of those.
+		b.StepClock(-5 * time.Hour)
 		body := strings.Repeat(" ", 1000)
 		for range 200 {
 			publish(t, pub, "", body)
@@ -245,7 +246,7 @@ func TestBadPositions(t *testing.T) {
 }
 
 func FuzzPosition(f *testing.F) {
-	for _, text := range []string{"", "earliest", "latest", "0", "007", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123456789+01:00", "-1"} {
+	for _, text := range []string{"", "earliest", "latest", "0", "5", "007", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123456789+01:00", "-1"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

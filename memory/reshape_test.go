@@ -160,6 +160,8 @@ func TestSplitEndsWhoReadsOnePartition(t *testing.T) {
 		publish(t, pub, "", "0")
 		replayAll(t, s, 1)
 		replayAll(t, all, 1)
+		group := openStream(t, b, "mem://s?group=g")
+		replayAll(t, group, 1)
 		done := make(chan error)
 		go func() {
 			_, err := s.Receive(t.Context(), 1)
@@ -174,6 +176,7 @@ func TestSplitEndsWhoReadsOnePartition(t *testing.T) {
 		is(t, "who reads all", err, context.DeadlineExceeded)
 		publish(t, pub, "k", "1")
 		replayAll(t, all, 1)
+		replayAll(t, group, 1)
 		// What is over can be read again, and its children after it.
 		equal(t, "replay", places(replay(t, openStream(t, b, "mem://s?end=now")))[:3], "0/0")
 		equal(t, "replay of it alone", places(replay(t, openStream(t, b, "mem://s?partition=0"))), "0/0")

@@ -89,6 +89,9 @@ func TestRetentionIsOfWhatEveryGroupHasCommitted(t *testing.T) {
 		}
 		equal(t, "for the slow one", len(replayAll(t, slow, 500)), 500)
 		replayAll(t, fast, 500)
+		if spent := b.channels["s"].log.bytes; spent < 200_000 {
+			t.Errorf("%d bytes of what is committed are kept, want 200 KB", spent)
+		}
 		if _, bytes := extent(t, b, "s"); bytes < 200_000 || bytes > 200_000+4*mostSegment {
 			t.Errorf("%d bytes, want 200 KB", bytes)
 		}
@@ -208,6 +211,26 @@ func TestTrimWithSkipAndSomethingInHand(t *testing.T) {
 		commit(t, s, more...)
 		for range 2 {
 			replayAll(t, s, 1)
+		}
+	})
+}
+
+func TestRetentionGoesOnAfterATrim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?retain=100000&partitions=1")
+		s := openStream(t, b, "mem://s?group=g&trimmed=skip")
+		publishKiB(t, pub, 1000)
+		if err := b.Trim("s", "0", "900"); err != nil {
+			t.Fatal(err)
+		}
+		replayAll(t, s, 100)
+		for range 10 {
+			publishKiB(t, pub, 100)
+			replayAll(t, s, 100)
+		}
+		if _, bytes := extent(t, b, "s"); bytes < 100_000 || bytes > 100_000+3*mostSegment {
+			t.Errorf("%d bytes, want 100 KB", bytes)
 		}
 	})
 }

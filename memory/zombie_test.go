@@ -67,8 +67,10 @@ func TestStreamCrashEndsAReceive(t *testing.T) {
 				done <- err
 			}()
 			synctest.Wait()
+			begin := time.Now()
 			crash(t, b, s)
 			is(t, "receive", <-done, messaging.ErrClosed)
+			equal(t, "time", time.Since(begin), 0)
 			crash(t, b, s)
 		})
 	}
