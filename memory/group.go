@@ -186,21 +186,7 @@ func (g *group) retarget() {
 	if len(g.members) == 0 {
 		return // all have left, and with them their targets
 	}
-	held := make(map[*stream][]*claim, len(g.members))
-	var free []*claim
-	for _, c := range g.claims {
-		switch {
-		case c.finished || c.blocked():
-		case c.target == nil:
-			free = append(free, c)
-		default:
-			held[c.target] = append(held[c.target], c)
-		}
-	}
-	n := len(free)
-	for _, claims := range held {
-		n += len(claims)
-	}
+	held, free, n := g.targets()
 	members := slices.Clone(g.members)
 	slices.SortStableFunc(members, func(a, b *stream) int { return cmp.Compare(len(held[b]), len(held[a])) })
 	quota := func(i int) int { // those who have most keep what does not divide evenly
@@ -223,6 +209,24 @@ func (g *group) retarget() {
 			free = free[1:]
 		}
 	}
+}
+
+// targets returns the partitions that can be owned, by who should own them, or
+// free, and how many they are.
+func (g *group) targets() (held map[*stream][]*claim, free []*claim, n int) {
+	held = make(map[*stream][]*claim, len(g.members))
+	for _, c := range g.claims {
+		if c.finished || c.blocked() {
+			continue
+		}
+		n++
+		if c.target == nil {
+			free = append(free, c)
+		} else {
+			held[c.target] = append(held[c.target], c)
+		}
+	}
+	return held, free, n
 }
 
 // cost is what it takes to move c away from its target.
