@@ -156,8 +156,13 @@ func exonerate(t *testing.T, c conformance.Control, f conformance.Flavour, seed 
 		t.Fatal(err)
 	}
 	claims := odd().Unclaimed
+	short := 0
 	for _, cell := range r.Cells {
 		switch {
+		case cell.Verdict == conformance.Inconclusive && c.Name != "memory":
+			// An odd target is not to be accused. Evidence it has less.
+			short++
+			t.Logf("%s is inconclusive under %s%s", cell.Rule, cell.Fault, reasons(r, cell.Rule))
 		case cell.Verdict == conformance.Held:
 		case cell.Verdict == conformance.NotApplicable:
 		case slices.Contains(conformance.HalfReached, cell.Rule) && len(cell.Evidence) == 0:
@@ -165,6 +170,9 @@ func exonerate(t *testing.T, c conformance.Control, f conformance.Flavour, seed 
 		default:
 			t.Errorf("%s is %s under %s%s", cell.Rule, cell.Verdict, cell.Fault, reasons(r, cell.Rule))
 		}
+	}
+	if short > len(r.Cells)/10 {
+		t.Errorf("%d of %d cells are inconclusive: that exonerates nobody", short, len(r.Cells))
 	}
 }
 
