@@ -6,18 +6,24 @@ import (
 )
 
 // The words that a history may use.
-var (
-	kinds = []Kind{
+
+func kinds() []Kind {
+	return []Kind{
 		Open, Close, Publish, Receive, Deliver, Ack, Nack, Release, Commit, Start, End, Dead, Ending, Lost, Crash, Freeze, Thaw,
 		Fault, Drained, Stop, Note,
 	}
-	phases = []Phase{"", Invoke, OK, Fail, Info}
-	codes  = []Code{
+}
+
+func phases() []Phase { return []Phase{"", Invoke, OK, Fail, Info} }
+
+func codes() []Code {
+	return []Code{
 		NoError, Closed, NotFound, TooLarge, LostError, Uncertain, Trimmed, Unsupported, EOF, Grace, Canceled, Deadline,
 		Rejected, Panicked, Hung, Nonsense, Other, Unmatched,
 	}
-	roles = []Role{RolePublisher, RoleQueue, RoleStream}
-)
+}
+
+func roles() []Role { return []Role{RolePublisher, RoleQueue, RoleStream} }
 
 // validate says what makes no sense in h: a history that was read may lie.
 // What it accepts, rules can index.
@@ -29,7 +35,7 @@ func (h *History) validate() error {
 		return fmt.Errorf("the history names no scenario or no fault")
 	case h.Stalled < 0:
 		return fmt.Errorf("the history has a negative time")
-	case !slices.Contains(codes, h.FailureCode):
+	case !slices.Contains(codes(), h.FailureCode):
 		return fmt.Errorf("the history's failure is %q, which is nothing that this version knows", h.FailureCode)
 	}
 	for i := range h.Messages {
@@ -38,7 +44,7 @@ func (h *History) validate() error {
 		}
 	}
 	for i := range h.Sessions {
-		if s := &h.Sessions[i]; !slices.Contains(roles, s.Role) {
+		if s := &h.Sessions[i]; !slices.Contains(roles(), s.Role) {
 			return fmt.Errorf("session %d is %q, and no publisher, queue or stream", i+1, s.Role)
 		}
 	}
@@ -51,9 +57,9 @@ func (h *History) validateEvents() error {
 		e := &h.Events[i]
 		var wrong string
 		switch {
-		case !slices.Contains(kinds, e.Kind):
+		case !slices.Contains(kinds(), e.Kind):
 			wrong = fmt.Sprintf("is of kind %q, which this version does not know", e.Kind)
-		case !slices.Contains(phases, e.Phase) || !slices.Contains(codes, e.Code):
+		case !slices.Contains(phases(), e.Phase) || !slices.Contains(codes(), e.Code):
 			wrong = fmt.Sprintf("has phase %q and code %q, which this version does not know", e.Phase, e.Code)
 		case int64(e.At) < at:
 			wrong = "lies before the event that it follows"

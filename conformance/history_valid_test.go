@@ -15,16 +15,16 @@ import (
 // phase, code and role that history.go declares.
 func TestHistoryWords(t *testing.T) {
 	known := map[string][]string{}
-	for _, k := range kinds {
+	for _, k := range kinds() {
 		known["Kind"] = append(known["Kind"], string(k))
 	}
-	for _, p := range phases {
+	for _, p := range phases() {
 		known["Phase"] = append(known["Phase"], string(p))
 	}
-	for _, c := range codes {
+	for _, c := range codes() {
 		known["Code"] = append(known["Code"], string(c))
 	}
-	for _, r := range roles {
+	for _, r := range roles() {
 		known["Role"] = append(known["Role"], string(r))
 	}
 	file, err := parser.ParseFile(token.NewFileSet(), "history.go", nil, 0)

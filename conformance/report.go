@@ -178,7 +178,7 @@ func ReadReports(r io.Reader) ([]*Report, error) {
 			return nil, errors.New("conformance: read report: one is of neither a queue nor a stream")
 		}
 		for i := range report.Cells {
-			if c := &report.Cells[i]; !slices.Contains(verdicts, c.Verdict) {
+			if c := &report.Cells[i]; !slices.Contains(verdicts(), c.Verdict) {
 				return nil, fmt.Errorf("conformance: read report: %s has the verdict %q, which is none", c.Rule, c.Verdict)
 			}
 		}

@@ -121,7 +121,7 @@ func (v Verdict) Glyph() string {
 }
 
 func newPage(reports []*Report) *page {
-	p := &page{Title: "Conformance", Verdicts: verdicts}
+	p := &page{Title: "Conformance", Verdicts: verdicts()}
 	for _, r := range reports {
 		p.Summary = append(p.Summary, summarize(r))
 	}
@@ -143,7 +143,7 @@ func summarize(r *Report) pageSummary {
 		s.Seed = fmt.Sprint(r.Seed)
 	}
 	n := r.counts()
-	for _, v := range verdicts {
+	for _, v := range verdicts() {
 		if n[v] > 0 {
 			s.Counts = append(s.Counts, pageCount{v, n[v], 100 * float64(n[v]) / float64(len(r.rules()))})
 			s.Worst = v
@@ -166,9 +166,7 @@ func newTable(f Flavour, reports []*Report) pageTable {
 		t.Columns = append(t.Columns, printable(r.Target))
 	}
 	ids := rulesIn(reports)
-	for _, a := range []struct{ letter, title string }{
-		{"P", "Publish"}, {"Q", "Queue"}, {"S", "Stream"}, {"E", "Effectively once"}, {"L", "Lifecycle"}, {"I", "On the wire"},
-	} {
+	for _, a := range areas() {
 		area := pageArea{Title: a.title}
 		for _, id := range ids {
 			if strings.HasPrefix(id, a.letter) {

@@ -42,7 +42,7 @@ func markdownTable(b *strings.Builder, f Flavour, reports []*Report) {
 	}
 }
 
-// rulesIn returns the ids of the rules of reports, in the catalogue's order,
+// rulesIn returns the ids of the rules of reports, in the order of areas,
 // and what that does not know at the end.
 func rulesIn(reports []*Report) []string {
 	have := map[string]bool{}
@@ -55,12 +55,23 @@ func rulesIn(reports []*Report) []string {
 			have[id] = true
 		}
 	}
-	for _, rule := range catalogue() {
-		if have[rule.ID] {
-			ids = append(ids, rule.ID)
+	for _, area := range areas() {
+		for _, rule := range catalogue() {
+			if have[rule.ID] && strings.HasPrefix(rule.ID, area.letter) {
+				ids = append(ids, rule.ID)
+			}
 		}
 	}
 	return append(ids, unknown...)
+}
+
+type area struct{ letter, title string }
+
+// areas are the parts of the catalogue, by the first letter of their ids.
+func areas() []area {
+	return []area{
+		{"P", "Publish"}, {"Q", "Queue"}, {"S", "Stream"}, {"E", "Effectively once"}, {"L", "Lifecycle"}, {"I", "On the wire"},
+	}
 }
 
 func titleOf(id string) string {

@@ -42,11 +42,13 @@ const (
 	Violated      Verdict = "violated"
 )
 
-var verdicts = []Verdict{Held, NotApplicable, NotClaimed, Deviation, Inconclusive, Violated}
+func verdicts() []Verdict {
+	return []Verdict{Held, NotApplicable, NotClaimed, Deviation, Inconclusive, Violated}
+}
 
 // worse returns the worse of two verdicts.
 func worse(a, b Verdict) Verdict {
-	if slices.Index(verdicts, a) > slices.Index(verdicts, b) {
+	if slices.Index(verdicts(), a) > slices.Index(verdicts(), b) {
 		return a
 	}
 	return b

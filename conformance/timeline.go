@@ -227,7 +227,7 @@ func (d *drawing) held(i int) int {
 func (d *drawing) label(m *Moment) string {
 	parts := []string{string(m.Kind)}
 	if m.Kind == Fault || m.Kind == Note {
-		parts = []string{clip(printable(m.Text), 40)}
+		parts = []string{clip(printable(m.Text), 80)}
 	}
 	if m.Subject != "" {
 		parts = append(parts, m.Subject)
@@ -344,6 +344,8 @@ func look(m *Moment) (class, glyph string) {
 		return "note", "☀"
 	case Fault:
 		return "fault", "⚡"
+	case Note:
+		return "note", "•"
 	}
 	return classOf(m.Phase), "●"
 }
