@@ -57,17 +57,27 @@ func TestMutants(t *testing.T) {
 	t.Logf("%d mutants in %v\n%s", len(conformance.Mutants()), time.Since(start).Round(time.Millisecond), kills.table())
 }
 
+// tries is in how many runs a mutant has to be caught: it breaks something by
+// chance, and may miss its chance in one.
+const tries = 3
+
 func kill(t *testing.T, m conformance.Mutant, f conformance.Flavour, kills *lines) {
-	o := &conformance.Options{Seed: 1, Consume: m.Consume, Rules: []string{m.Breaks}}
+	o := &conformance.Options{Consume: m.Consume, Rules: []string{m.Breaks}}
 	if *matrix {
 		o.Rules = nil
 	}
 	start := time.Now()
-	r, err := conformance.Run(t.Context(), f, mutated(m), o)
-	if err != nil {
-		t.Fatal(err)
+	var r *conformance.Report
+	for o.Seed = 1; o.Seed <= tries; o.Seed++ {
+		var err error
+		if r, err = conformance.Run(t.Context(), f, mutated(m), o); err != nil {
+			t.Fatal(err)
+		}
+		if r.Row(m.Breaks) == conformance.Violated {
+			break
+		}
+		t.Logf("%s survived seed %d: %s", m.Name, o.Seed, r.Row(m.Breaks))
 	}
-	took := time.Since(start)
 	if v := r.Row(m.Breaks); v != conformance.Violated {
 		t.Errorf("%s (%s) should be killed by %s, which says: %s%s", m.Name, m.About, m.Breaks, v, reasons(r, m.Breaks))
 	}
@@ -77,7 +87,7 @@ func kill(t *testing.T, m conformance.Mutant, f conformance.Flavour, kills *line
 			others = append(others, rule.ID)
 		}
 	}
-	kills.add("%-4s %-6v %-42s %-9s %6.2fs %s", m.Breaks, f, m.Name, r.Row(m.Breaks), took.Seconds(), strings.Join(others, " "))
+	kills.add("%-4s %-6v %-42s %-9s %6.2fs %s", m.Breaks, f, m.Name, r.Row(m.Breaks), time.Since(start).Seconds(), strings.Join(others, " "))
 }
 
 // mutated makes the honest target, broken.
@@ -159,6 +169,7 @@ func exonerate(t *testing.T, c conformance.Control, f conformance.Flavour, seed 
 	short := 0
 	for _, cell := range r.Cells {
 		switch {
+		case cell.Verdict == conformance.Inconclusive && c.Name == "memory" && againHeld(t, f, cell.Rule, seed):
 		case cell.Verdict == conformance.Inconclusive && c.Name != "memory":
 			// An odd target is not to be accused. Evidence it has less.
 			short++
@@ -174,6 +185,17 @@ func exonerate(t *testing.T, c conformance.Control, f conformance.Flavour, seed 
 	if short > len(r.Cells)/10 {
 		t.Errorf("%d of %d cells are inconclusive: that exonerates nobody", short, len(r.Cells))
 	}
+}
+
+// againHeld runs a rule once more, with another seed: whether enough came
+// together to judge by is a matter of chance, too.
+func againHeld(t *testing.T, f conformance.Flavour, rule string, seed uint64) bool {
+	r, err := conformance.Run(t.Context(), f, newMemory, &conformance.Options{Seed: seed + 1000, Rules: []string{rule}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s was inconclusive, and is %s with another seed", rule, r.Row(rule))
+	return r.Row(rule) == conformance.Held
 }
 
 // TestCatalogue checks that each rule of the contract exists and has a
