@@ -105,6 +105,60 @@ func TestKeysDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
+// Keys that have no message are forgotten after a while, those that have are
+// not.
+func TestManyKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pub, sub := open(t, new(Backend), "mem://q?kind=queue&order=key")
+		turn := func(key, body string) {
+			t.Helper()
+			publish(t, pub, key, body)
+			d := receive(t, sub, 1)[0]
+			if string(d.Body) != body {
+				t.Fatalf("got %s, want %s", d.Body, body)
+			}
+			if err := sub.Ack(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		others := func() {
+			t.Helper()
+			for i := range 3 * mostIdle {
+				turn(fmt.Sprint("other", i), fmt.Sprint(i))
+			}
+		}
+		lanes := sub.(*queue).s.lanes
+		turn("k", "0")
+		publish(t, pub, "k", "1", "2")
+		held := receive(t, sub, 1)[0]
+		others()
+		publish(t, pub, "k", "3")
+		for _, want := range []string{"1", "2", "3"} {
+			if string(held.Body) != want {
+				t.Errorf("got %s, want %s", held.Body, want)
+			}
+			nothing(t, sub, time.Second)
+			if err := sub.Ack(t.Context(), held); err != nil {
+				t.Fatal(err)
+			}
+			if want != "3" {
+				held = receive(t, sub, 1)[0]
+			}
+		}
+		others()
+		if len(lanes) > mostIdle || lanes["k"] != nil {
+			t.Errorf("%d keys are remembered, k is one of them: %v", len(lanes), lanes["k"] != nil)
+		}
+		turn("k", "4")
+		for i := range 3 * mostIdle {
+			turn("busy", fmt.Sprint(i))
+		}
+		if lanes["k"] == nil {
+			t.Error("one busy key made the others forgotten")
+		}
+	})
+}
+
 func TestManyOfOneKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pub, sub := open(t, new(Backend), "mem://q?kind=queue&order=key")

@@ -56,7 +56,7 @@ func TestDeliveryOutlivesItsMessage(t *testing.T) {
 		kept := map[string]*messaging.Delivery{}
 		for i := range 3000 {
 			id := fmt.Sprint("id", i)
-			body := strings.Repeat(id, 1+i%50)
+			body := strings.Repeat(id, 1+i%50*(i%7)*(i%5))
 			m := messaging.Message{ID: id, Key: "key" + id, Subject: "subject." + id, Body: []byte(body), Headers: messaging.Headers{{Key: "h" + id, Value: "v" + id}}}
 			if err := pub.Publish(t.Context(), m); err != nil {
 				t.Fatal(err)
@@ -122,6 +122,37 @@ func TestPagesAreUsedAgain(t *testing.T) {
 	}
 }
 
+// Groups do not each have a copy.
+func TestGroupsShareMemory(t *testing.T) {
+	b := new(Backend)
+	pub := openPublisher(t, b, "mem://q?kind=queue")
+	one, two := openQueue(t, b, "mem://q?group=1").(*queue).s, openQueue(t, b, "mem://q?group=2").(*queue).s
+	publish(t, pub, "", "a")
+	if *one.fresh.at(0) != *two.fresh.at(0) {
+		t.Error("two copies")
+	}
+}
+
+// What was lent for the call is given back, also what dedup= has refused.
+func TestPublishKeepsNothing(t *testing.T) {
+	var p press
+	seen := newRecent(time.Hour)
+	for _, ids := range [][]string{{"a"}, {"a", "b", "a"}} {
+		for _, id := range ids {
+			p.add(&messaging.Message{ID: id, Body: []byte("body")})
+		}
+		if n := len(seen.fresh(p.recs)); n != 1 {
+			t.Errorf("%d are new", n)
+		}
+		p.clear()
+	}
+	for _, r := range p.own {
+		if r.id != "" || r.body != nil {
+			t.Errorf("keeps %q", r.body)
+		}
+	}
+}
+
 func TestQueueAllocations(t *testing.T) {
 	if raced {
 		t.Skip("the race detector allocates; run it without -race")
@@ -171,4 +202,27 @@ func TestLargeMessages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A Receive of very many is no reason to keep memory for as many.
+func TestLargeBatchIsNotPreparedFor(t *testing.T) {
+	pub, sub := open(t, new(Backend), "mem://q?kind=queue&inflight=10000")
+	if err := pub.Publish(t.Context(), make([]messaging.Message, 5000)...); err != nil {
+		t.Fatal(err)
+	}
+	w := &waiter{q: sub.(*queue), signal: make(chan struct{}, 1)}
+	if err := w.q.take(w, 10_000); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.fill()); n != 5000 {
+		t.Errorf("received %d", n)
+	}
+	w.prepare()
+	kept := len(w.parcels) + cap(w.taken)
+	for _, p := range w.stock {
+		kept += len(p)
+	}
+	if kept > 2*mostPrepared {
+		t.Errorf("keeps memory for %d deliveries", kept)
+	}
 }

@@ -47,6 +47,7 @@ type parcel struct {
 const (
 	leastParcels   = 4
 	sharedParcels  = 25
+	mostPrepared   = 200 // that wait for a batch like the latest
 	sharedPointers = 128
 	sharedBytes    = 16 << 10
 )
@@ -89,6 +90,9 @@ func (w *waiter) fill() []*messaging.Delivery {
 	w.q.s.c.pages.reading.Add(-1)
 	clear(w.taken)
 	w.taken = w.taken[:0]
+	if cap(w.taken) > 8*mostPrepared {
+		w.taken = nil
+	}
 	return ds
 }
 
@@ -99,7 +103,7 @@ func (w *waiter) prepare() {
 	for _, more := range w.stock {
 		have += len(more)
 	}
-	for ; have < max(1, w.latest); have += w.size {
+	for ; have < min(max(1, w.latest), mostPrepared); have += w.size {
 		w.size = min(max(2*w.size, leastParcels), sharedParcels)
 		w.stock = append(w.stock, make([]parcel, w.size))
 	}
