@@ -422,3 +422,25 @@ func TestEnded(t *testing.T) {
 		}
 	}
 }
+
+// TestRealTime judges a target that is in no bubble.
+func TestRealTime(t *testing.T) {
+	real := func() *conformance.Target {
+		target := newMemory()
+		target.Virtual = false
+		return target
+	}
+	var h *conformance.History
+	r, err := conformance.Run(t.Context(), conformance.ForQueue, real, &conformance.Options{
+		Seed: 1, Rules: []string{"P07"}, Limit: time.Minute, Histories: func(one *conformance.History) { h = one },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := r.Row("P07"); v != conformance.Held {
+		t.Errorf("P07 is %s%s", v, reasons(r, "P07"))
+	}
+	if h.Virtual {
+		t.Error("the history says that it is virtual")
+	}
+}
