@@ -8,7 +8,7 @@ func consumeOrderRules() []*Rule {
 		{
 			ID: "S06", Name: "SerialPerPartition", Flavour: ForStream,
 			Sentence: "By default the handlers of one partition never overlap and run in the order of its positions, with retries in place.",
-			Cells:    map[string]Evidence{"none": {"handled in order": 3500, "retried in place": 100}, "F10": {"handled in order": 1000}},
+			Cells:    map[string]Evidence{"none": {"handled in order": 3500, "retried in place": 100}, "F10": {"handled in order": 300}},
 			check:    func(v *View, f *Finding) { checkSerial(v, f, "Ordered", "handled in order") },
 		},
 		{
