@@ -52,6 +52,7 @@ func benchmarkStream(b *testing.B, size, n int) {
 	keys := benchKeys()
 	var sent atomic.Int64
 	b.ResetTimer()
+	defer cpu(b)()
 	for range n {
 		wg.Go(func() {
 			for {
@@ -126,6 +127,7 @@ func benchmarkTurns(b *testing.B, size, outstanding, uncommitted int) {
 		turn()
 	}
 	b.ResetTimer()
+	defer cpu(b)()
 	for n := 0; n < b.N; {
 		publish(batch)
 		n += turn()

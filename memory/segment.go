@@ -171,8 +171,14 @@ type layout struct {
 
 type span struct{ from, to int }
 
-// of returns that part of a payload's beginning.
-func (s span) of(text string) string { return text[s.from:s.to] }
+// of returns that part of a payload's beginning. What is empty refers to
+// nothing, so that the garbage collector need not look what it belongs to.
+func (s span) of(text string) string {
+	if s.from == s.to {
+		return ""
+	}
+	return text[s.from:s.to]
+}
 
 // parse returns the payload of w and its layout.
 func (w written) parse() ([]byte, layout) {
