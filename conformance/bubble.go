@@ -22,7 +22,7 @@ func (s *suite) record(ctx context.Context, sc *scenario) *History {
 		Timing: s.first.Timing.withDefaults(), Virtual: s.first.Virtual,
 		Duplicates: s.first.Unclaimed["Q05"] != "",
 	}
-	rec := newRecorder(h, s.options.Events)
+	rec := newRecorder(h, s.options.Events, s.spare)
 	done := make(chan error, 1)
 	go func() {
 		if s.first.Virtual {

@@ -22,6 +22,7 @@ import (
 type recorder struct {
 	mu         sync.Mutex
 	h          *History
+	events     []Event // of h, until it is sealed
 	limit      int
 	tag        string // marks what is of this run, and of no earlier one
 	sealed     bool   // what is recorded from now on is dropped
@@ -36,9 +37,11 @@ type recorder struct {
 	stop       chan struct{} // ends the watches of leases
 }
 
-func newRecorder(h *History, limit int) *recorder {
+// newRecorder returns a recorder of h, whose events begin in the array of
+// spare.
+func newRecorder(h *History, limit int, spare []Event) *recorder {
 	return &recorder{
-		h: h, limit: limit, tag: strings.ToLower(rand.Text()[:8]),
+		h: h, events: spare[:0], limit: limit, tag: strings.ToLower(rand.Text()[:8]),
 		deliveries: map[*messaging.Delivery]int{}, leases: map[*messaging.Lease]*watched{}, byValue: map[string]int{},
 	}
 }
@@ -56,7 +59,10 @@ func (r *recorder) begin(now time.Time) {
 func (r *recorder) seal() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sealed = true
+	if !r.sealed {
+		r.sealed = true
+		r.h.Events, r.events = r.events, nil
+	}
 }
 
 // end says that the scenario is over: what is still open will be closed, which
@@ -89,12 +95,12 @@ func (r *recorder) addLocked(es ...Event) {
 		if r.ended && (es[i].Kind == Ending || es[i].Kind == Lost) {
 			continue
 		}
-		if len(r.h.Events) >= r.limit {
+		if len(r.events) >= r.limit {
 			r.h.Overflow = true
 			return
 		}
 		es[i].At = at
-		r.h.Events = append(r.h.Events, es[i])
+		r.events = append(r.events, es[i])
 	}
 }
 

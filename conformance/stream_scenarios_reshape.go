@@ -100,8 +100,8 @@ func driveStreamSplit(r *run) {
 func (r *run) unsplit(split map[string]bool) string {
 	r.recorder.mu.Lock()
 	defer r.recorder.mu.Unlock()
-	for i := len(r.h.Events) - 1; i >= 0; i-- {
-		if e := &r.h.Events[i]; e.Kind == Deliver && e.Partition != "" && !split[e.Partition] {
+	for i := len(r.events) - 1; i >= 0; i-- {
+		if e := &r.events[i]; e.Kind == Deliver && e.Partition != "" && !split[e.Partition] {
 			return e.Partition
 		}
 	}
@@ -158,8 +158,8 @@ func (r *run) places() []*known {
 	defer r.recorder.mu.Unlock()
 	var all []*known
 	byName := map[string]*known{}
-	for i := range r.h.Events {
-		e := &r.h.Events[i]
+	for i := range r.events {
+		e := &r.events[i]
 		if e.Kind != Deliver || e.Partition == "" {
 			continue
 		}
