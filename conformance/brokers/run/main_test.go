@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -90,8 +91,12 @@ func newLauncher(part string) (*launcher, *safeBuffer, chan os.Signal) {
 	signals := make(chan os.Signal, 2)
 	return &launcher{
 		stdin: strings.NewReader(""), stdout: io.Discard, stderr: &stderr,
-		environ: append(os.Environ(), playVar+"="+part, "ENDPOINT=here"),
+		environ: append(os.Environ(), playVar+"="+part, "ENDPOINT=there"),
 		signals: signals, grace: time.Hour,
+		start: func(_ context.Context, log io.Writer, _ func(string) string, wanted []broker) ([]string, func(), error) {
+			fmt.Fprintf(log, "%d wanted\n", len(wanted))
+			return []string{"ENDPOINT=here"}, func() { fmt.Fprintln(log, "stopped") }, nil
+		},
 	}, &stderr, signals
 }
 
@@ -105,7 +110,7 @@ func TestCommandGetsItsStreamsAndEnvironmentAndGivesItsStatus(t *testing.T) {
 	if stdout.String() != "input" {
 		t.Errorf("the command wrote %q, want its input and nothing of the launcher's", stdout.String())
 	}
-	for _, want := range []string{"nothing to start", "ENDPOINT=here"} {
+	for _, want := range []string{"2 wanted", "ENDPOINT=here", "stopped"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("standard error is %q, want %q in it", stderr.String(), want)
 		}
@@ -121,6 +126,7 @@ func TestCommandThatCannotRun(t *testing.T) {
 		{nil, exitUsage, "no command given"},
 		{[]string{"--"}, exitUsage, "no command given"},
 		{[]string{"-count=1"}, exitUsage, "usage:"},
+		{[]string{"-brokers=kafka,nats", "--", "true"}, exitUsage, "no broker \"nats\": want none, or of rabbitmq,kafka"},
 		{[]string{"-h"}, 0, "usage:"},
 		{[]string{"--", "no-such-command-anywhere"}, 127, "no-such-command-anywhere"},
 		{[]string{"--", t.TempDir()}, 126, "permission denied"},
