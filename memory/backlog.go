@@ -30,6 +30,7 @@ func (c *channel) claim(s *subscription) {
 	c.claimed = true
 	if c.log != nil {
 		s.publish(c.log.retained())
+		c.pages.close()
 		return
 	}
 	var read cutter

@@ -50,6 +50,7 @@ func (c *channel) publish(recs []*record) (*waiter, error) {
 		last.wake()
 		last = s.publish(recs)
 	}
+	c.pages.close()
 	c.mu.Unlock()
 	return last, nil
 }

@@ -30,7 +30,8 @@ type place struct {
 
 // pages are where a channel keeps messages for its queue subscriptions.
 type pages struct {
-	open  *page // written to; the channel's mutex guards it
+	open  *page   // written to; the channel's mutex guards it
+	full  []*page // that were, in the publish under way: its records lie there
 	size  int
 	spare sync.Pool
 	// reading is how many Receives may still read messages that they no
@@ -58,7 +59,7 @@ func (p *pages) write(r *record) place {
 // turn begins a page with room for size bytes.
 func (p *pages) turn(size int) *page {
 	if p.open != nil {
-		p.drop(p.open)
+		p.full = append(p.full, p.open)
 	}
 	g, ok := p.spare.Get().(*page)
 	if !ok || len(g.data) < size {
@@ -68,6 +69,17 @@ func (p *pages) turn(size int) *page {
 	g.refs.Store(1)
 	p.open = g
 	return g
+}
+
+// close ends what wrote: every subscription has the items it wants. Until then
+// no page of the call is used again, for one subscription may be done with an
+// item before another is given it. The channel's mutex is held.
+func (p *pages) close() {
+	for _, g := range p.full {
+		p.drop(g)
+	}
+	clear(p.full)
+	p.full = p.full[:0]
 }
 
 // hold notes that there is one more item in g.

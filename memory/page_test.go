@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -224,5 +225,31 @@ func TestLargeBatchIsNotPreparedFor(t *testing.T) {
 	}
 	if kept > 2*mostPrepared {
 		t.Errorf("keeps memory for %d deliveries", kept)
+	}
+}
+
+// TestPagesOfACall: what one subscription is done with, while the call that
+// published it has yet to be given to another, is not written over.
+func TestPagesOfACall(t *testing.T) {
+	b := new(Backend)
+	// The default subscription, which nobody opens, keeps only the last KiB.
+	pub, sub := open(t, b, "mem://q?kind=queue&group=g&retain=1024&inflight=1000")
+	body := func(i int) []byte { return bytes.Repeat(fmt.Appendf(nil, "%03d", i), 300) }
+	for call := range 2 {
+		msgs := make([]messaging.Message, 500)
+		for i := range msgs {
+			n := call*len(msgs) + i
+			msgs[i] = messaging.Message{ID: strconv.Itoa(n), Body: body(n)}
+		}
+		if err := pub.Publish(t.Context(), msgs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, d := range receive(t, sub, 1000) {
+		if i, err := strconv.Atoi(d.ID); err != nil || seen[d.ID] || !bytes.Equal(d.Body, body(i)) {
+			t.Fatalf("%q, seen before: %v, is %.30q", d.ID, seen[d.ID], d.Body)
+		}
+		seen[d.ID] = true
 	}
 }
