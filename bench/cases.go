@@ -38,7 +38,7 @@ func throughputCases() []group {
 		for _, n := range []int{1, 16} {
 			g := group{
 				work:       work{Size: size, Producers: n, Consumers: n},
-				contenders: []contender{watermill("watermill", 1), watermill("watermill batch", received), cdk()},
+				contenders: []contender{fastWatermill("watermill", 1), fastWatermill("watermill batch", received), documented("watermill documented"), cdk()},
 			}
 			for _, f := range []flavour{queue, stream} {
 				each, batch, through, short := string(f), string(f)+" batch", string(f)+" Consume", string(f)+" plain"
@@ -48,6 +48,7 @@ func throughputCases() []group {
 					row{at + "/each", each, peers, rate, most},
 					row{at + "/Consume", through, peers, rate, most},
 					row{at + "/batch", batch, batching, rate, most},
+					row{at + "/documented", each, []string{"watermill documented", "mempubsub"}, rate, most},
 				)
 				if size == 128 && n == 1 {
 					g.contenders = append(g.contenders, plain(f, short))

@@ -5,18 +5,30 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 )
 
 const watermillTopic = "bench"
 
-// watermill is Watermill's GoChannel. Consumers compete by ranging over one
+// documented is Watermill's GoChannel as its guide shows it: the zero Config,
+// and a UUID for each message, as ours have an id.
+func documented(name string) contender {
+	return contender{name: name, variants: []variant{{"zero Config, with UUIDs", func(ctx context.Context, w work, m *meter) error {
+		return moveWatermill(ctx, w, m, gochannel.Config{}, watermill.NewUUID, 0, 1)
+	}}}}
+}
+
+// noID gives a message no UUID.
+func noID() string { return "" }
+
+// fastWatermill is Watermill's GoChannel. Consumers compete by ranging over one
 // subscription's channel. Its messages are given no UUID, which its
 // documentation allows and which spares it the making of one; ours get an id.
 // It keeps the body and hands it on, so each message has one of its own: ours
 // leave the publisher its buffer and give the consumer another.
-func watermill(name string, batch int) contender {
+func fastWatermill(name string, batch int) contender {
 	c := contender{name: name}
 	for _, o := range []struct {
 		name   string
@@ -31,13 +43,13 @@ func watermill(name string, batch int) contender {
 		{"buffer 1024, context kept, publish waits for ack", gochannel.Config{OutputChannelBuffer: 1024, PreserveContext: true, BlockPublishUntilSubscriberAck: true}, 0},
 	} {
 		c.variants = append(c.variants, variant{o.name, func(ctx context.Context, w work, m *meter) error {
-			return moveWatermill(ctx, w, m, o.config, o.ahead, batch)
+			return moveWatermill(ctx, w, m, o.config, noID, o.ahead, batch)
 		}})
 	}
 	return c
 }
 
-func moveWatermill(ctx context.Context, w work, m *meter, config gochannel.Config, ahead, batch int) error {
+func moveWatermill(ctx context.Context, w work, m *meter, config gochannel.Config, id func() string, ahead, batch int) error {
 	ch := gochannel.NewGoChannel(config, nil)
 	defer ch.Close()
 	messages, err := ch.Subscribe(context.WithoutCancel(ctx), watermillTopic)
@@ -51,7 +63,7 @@ func moveWatermill(ctx context.Context, w work, m *meter, config gochannel.Confi
 			for n > 0 {
 				msgs := make([]*message.Message, min(n, batch))
 				for i := range msgs {
-					msgs[i] = message.NewMessage("", bytes.Clone(body))
+					msgs[i] = message.NewMessage(id(), bytes.Clone(body))
 				}
 				n -= len(msgs)
 				if err := t.send(ctx, len(msgs)); err != nil {
