@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
@@ -123,24 +124,42 @@ func (c *cluster) call(ctx context.Context, id int32, addr string, m protocol.Me
 	return c.callFor(ctx, id, addr, m, requestTimeout)
 }
 
+// mostTries is how often a request is sent that can be sent again, when the
+// connection breaks before its answer.
+const mostTries = 4
+
 // callFor is call for what takes its time.
-func (c *cluster) callFor(ctx context.Context, id int32, addr string, m protocol.Message, patience time.Duration) (protocol.Message, error) {
-	for fresh := false; ; fresh = true {
-		conn, reused, err := c.take(ctx, id, addr, fresh)
-		if err != nil {
-			return nil, err
+func (c *cluster) callFor(ctx context.Context, id int32, addr string, m protocol.Message, patience time.Duration) (r protocol.Message, err error) {
+	for try := 1; try <= mostTries; try++ {
+		if try > 1 && c.wait(ctx, backoff(try-1)) != nil {
+			break
 		}
-		r, err := exchange(ctx, conn, m, patience)
-		if err == nil {
-			c.giveBack(addr, conn)
-			return r, nil
-		}
-		c.drop(conn)
-		// One that has waited may have been closed by the broker meanwhile.
-		if !reused || ctx.Err() != nil || errors.Is(err, errMalformed) || errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, hung(err, fmt.Sprintf("a %v request", m.ApiKey()))
+		if r, err = c.callOnce(ctx, id, addr, m, patience, try > 1); err == nil || !broken(err) {
+			break
 		}
 	}
+	return r, err
+}
+
+// callOnce is a call on a connection that waits for one, or on a fresh one.
+func (c *cluster) callOnce(ctx context.Context, id int32, addr string, m protocol.Message, patience time.Duration, fresh bool) (protocol.Message, error) {
+	conn, err := c.take(ctx, id, addr, fresh)
+	if err != nil {
+		return nil, err
+	}
+	r, err := exchange(ctx, conn, m, patience)
+	if err != nil {
+		c.drop(conn)
+		return nil, hung(err, fmt.Sprintf("a %v request", m.ApiKey()))
+	}
+	c.giveBack(addr, conn)
+	return r, nil
+}
+
+// broken says whether a connection came to its end, which another may not. That
+// none could be made is not that.
+func broken(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // exchange is a call on a connection of its own.
@@ -158,17 +177,16 @@ func exchange(ctx context.Context, conn *conn, m protocol.Message, patience time
 }
 
 // take returns a connection that waits, or a new one.
-func (c *cluster) take(ctx context.Context, id int32, addr string, fresh bool) (_ *conn, reused bool, err error) {
+func (c *cluster) take(ctx context.Context, id int32, addr string, fresh bool) (*conn, error) {
 	c.mu.Lock()
 	if waiting := c.idle[addr]; len(waiting) > 0 && !fresh {
 		conn := waiting[len(waiting)-1]
 		c.idle[addr] = waiting[:len(waiting)-1]
 		c.mu.Unlock()
-		return conn, true, nil
+		return conn, nil
 	}
 	c.mu.Unlock()
-	conn, err := c.dial(ctx, id, addr)
-	return conn, false, err
+	return c.dial(ctx, id, addr)
 }
 
 func (c *cluster) giveBack(addr string, conn *conn) {

@@ -159,7 +159,8 @@ func (m *member) suffer(err error) (final bool) {
 		m.joined = false
 	case is(kafkago.UnknownMemberId, kafkago.IllegalGeneration, kafkago.FencedInstanceID):
 		m.expelled(err)
-	case permanent(err), is(kafkago.InvalidGroupId, kafkago.GroupMaxSizeReached, kafkago.UnsupportedVersion):
+	case permanent(err), is(kafkago.InvalidGroupId, kafkago.GroupMaxSizeReached, kafkago.UnsupportedVersion,
+		kafkago.InvalidSessionTimeout, kafkago.InconsistentGroupProtocol):
 		return true
 	default:
 		log.Warn("kafka: the group's coordinator is out of reach", "error", err)

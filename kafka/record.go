@@ -82,7 +82,11 @@ func (c *cutter) deliver(a *assignment, r *record) (*messaging.Delivery, error) 
 func (c *cutter) message(m *messaging.Message, r *record) error {
 	c.room(len(r.key) + len(r.headers))
 	m.Key = c.copy(r.key)
-	if r.value != nil {
+	switch {
+	case r.value == nil: // a tombstone
+	case len(r.value) == 0:
+		m.Body = []byte{}
+	default:
 		m.Body = c.bytes.cut(len(r.value), sharedBytes)
 		copy(m.Body, r.value)
 	}

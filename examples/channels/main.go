@@ -25,6 +25,7 @@ import (
 	"syscall"
 
 	"github.com/fa5182d2/messaging"
+	"github.com/fa5182d2/messaging/kafka"
 	"github.com/fa5182d2/messaging/memory"
 )
 
@@ -33,7 +34,10 @@ var builtIn []byte
 
 // backends are the brokers that the file can name, by URL scheme.
 func backends() messaging.Backends {
-	return messaging.Backends{"mem": &memory.Backend{}}
+	return messaging.Backends{
+		"mem":   &memory.Backend{},
+		"kafka": &kafka.Backend{},
+	}
 }
 
 func main() {

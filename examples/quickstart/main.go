@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"github.com/fa5182d2/messaging"
+	"github.com/fa5182d2/messaging/kafka"
 	"github.com/fa5182d2/messaging/memory"
 )
 
@@ -42,7 +43,8 @@ import (
 // is a new line here.
 func backends() messaging.Backends {
 	return messaging.Backends{
-		"mem": &memory.Backend{Retain: -1}, // for the replay: keep what was read
+		"mem":   &memory.Backend{Retain: -1}, // for the replay: keep what was read
+		"kafka": &kafka.Backend{Create: true},
 	}
 }
 

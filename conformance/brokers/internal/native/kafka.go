@@ -110,7 +110,7 @@ func kafkaID() string {
 }
 
 // kafkaProperties is a server's configuration. What is not a matter of course:
-// groups begin at once, topics are only there when somebody made them, there
+// groups begin at once and may notice a dead member after 1 s, topics are only there when somebody made them, there
 // are few partitions for offsets and transactions, since each costs time at
 // the first use, and a server that is killed is noticed after 4 s.
 func kafkaProperties(id, port, controller int, voters []string, folder *process.Folder) string {
@@ -139,6 +139,7 @@ transaction.state.log.num.partitions=10
 share.coordinator.state.topic.replication.factor=%[6]d
 share.coordinator.state.topic.min.isr=%[7]d
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=500
 `, id, port, controller, strings.Join(voters, ","), folder.Path("data"+strconv.Itoa(id)), replicas, inSync)
