@@ -57,7 +57,6 @@ type conn struct {
 	clientID    string
 	most        [protocol.AlterUserScramCredentials + 1]int16 // highest versions of the broker, by API
 	correlation int32
-	out         encoder // a request's, reused
 }
 
 // open connects to a broker, with all handshakes. id is below 0 for a seed.

@@ -57,7 +57,7 @@ func TestFilesThatAreWrong(t *testing.T) {
 		`{"chanels": {}}`:                        `unknown field "chanels"`,
 		`{"channels": {"orders": "mem://a"}} {}`: "more follows",
 		`{"channels": {"order": "mem://a"` + rest:              `no channel "orders"; there are: invoices, order, rejected`,
-		`{"channels": {"orders": "amqp://u:secret@h"` + rest:   `channel "orders": messaging: open amqp://h: no backend has scheme "amqp"; there are: mem`,
+		`{"channels": {"orders": "bunny://u:secret@h"` + rest:  `channel "orders": messaging: open bunny://h: no backend has scheme "bunny"; there are: `,
 		`{"channels": {"orders": "mem://u:secret%zz@h"` + rest: `channel "orders": messaging: the url does not parse`,
 		`{"channels": {"orders": "mem://u:secret@h"` + rest:    `channel "orders": memory: open queue mem://`,
 		`{"channels": {"orders": "orders"` + rest:              "the url does not begin with a scheme",

@@ -190,7 +190,7 @@ func TestArguments(t *testing.T) {
 	show(t, in(), "-key", "-1").mustBe(t, exitUsage, "usage:")
 	show(t, in(), "a", "b").mustBe(t, exitUsage, "at most one file")
 	show(t, in(), "-url", "mem://x?nope=1").mustBe(t, exitFailed, `unknown url parameter "nope"`)
-	show(t, in(), "-url", "amqp://h").mustBe(t, exitFailed, `no backend has scheme "amqp"; there are: mem`)
+	show(t, in(), "-url", "bunny://h").mustBe(t, exitFailed, `no backend has scheme "bunny"; there are: `)
 
 	p := in()
 	p.getenv = func(name string) string { return map[string]string{"MESSAGING_URL": "mem://from-env"}[name] }
