@@ -32,6 +32,28 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// TestClients checks that a backend imports the client of its own product, and
+// nothing else that is not ours or the standard library's.
+func TestClients(t *testing.T) {
+	for backend, client := range map[string]string{
+		"kafka": "github.com/segmentio/kafka-go",
+	} {
+		uses := false
+		for _, path := range importsOf(t, backend) {
+			switch {
+			case path == client || strings.HasPrefix(path, client+"/"):
+				uses = true
+			case isStandard(path), path == module, strings.HasPrefix(path, module+"/internal/"):
+			default:
+				t.Errorf("package %s imports %s: want the standard library, this module's own, or %s", backend, path, client)
+			}
+		}
+		if !uses {
+			t.Errorf("package %s does not import %s", backend, client)
+		}
+	}
+}
+
 // packagesBelow returns the folders with Go files in and below dir.
 // conformance/brokers starts servers and may import what it needs for it.
 func packagesBelow(t *testing.T, dir string) (dirs []string) {
