@@ -5,8 +5,9 @@ import "time"
 // lateness gathers what came too late, for one rule. That something is late
 // shows only while its group was idle, see queueView.idle. A broker whose
 // answer to a Receive is lost now and then hides a message for another lease:
-// single ones are pardoned, unless the count of attempts tells that nothing
-// of the kind happened.
+// that one is pardoned where the count of attempts shows the other lease, and
+// single ones too, unless the count tells that nothing of the kind happened.
+// (A broker that counts leases that there were not is Q12's.)
 type lateness struct {
 	q     *queueView
 	f     *Finding
@@ -36,17 +37,18 @@ func (l *lateness) expect(a arrival) {
 		return
 	}
 	hard := a.within + 4*a.lease
-	exact := false
-	if a.next >= 0 {
+	exact, more := false, false
+	if a.next >= 0 && a.attempt > 0 {
 		e := &q.Events[q.Deliveries[a.next].Event]
-		exact = q.session(a.next).ExactAttempts && a.attempt > 0 && e.Attempt == a.attempt
+		exact = q.session(a.next).ExactAttempts && e.Attempt == a.attempt
+		more = e.Attempt > a.attempt
 	}
 	switch {
 	case a.next < 0 && q.waited(a.group, a.from, to, hard):
 		l.f.violate(a.events, "%s, and it did not come again in %v, though a consumer waited", a.text, to-a.from)
 	case a.next >= 0 && (exact || q.waited(a.group, a.from, to, hard)):
 		l.f.violate(append(a.events, q.show(a.next)...), "%s, and it came only %v later, though a consumer waited for more than %v", a.text, to-a.from, a.within)
-	case a.next >= 0:
+	case a.next >= 0 && !more:
 		l.late = append(l.late, a)
 	}
 }
