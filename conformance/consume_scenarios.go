@@ -290,6 +290,8 @@ func driveOnce(r *run, messages int, fault string) {
 // before.
 func (r *run) redeliver(n int) {
 	q := must[*queue](r)(r.queue(open{}))
+	// A broker may have sent ahead as much as its window allows.
+	defer func() { _ = q.Close() }()
 	r.publishAll("", false, 99, n, shape{})
 	ctx, cancel := context.WithTimeout(r.ctx, r.limit())
 	defer cancel()

@@ -77,7 +77,7 @@ func (b *Backend) parse(u *url.URL) (*options, error) {
 	o.exchange = p.String("exchange", b.Exchange)
 	o.queue = p.String("queue", b.Queue)
 	o.group = p.String("group", b.Group)
-	o.subject = cmp.Or(p.String("subject", b.Subject), "#")
+	o.subject = p.String("subject", b.Subject)
 	o.create = p.Bool("create", b.Create)
 	o.classic = p.OneOf("type", cmp.Or(b.Type, "quorum"), "quorum", "classic") == "classic"
 	o.delays = p.OneOf("delay", pick(b.NoDelay, "none", "queues"), "none", "queues") == "queues"

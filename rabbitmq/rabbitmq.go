@@ -41,8 +41,9 @@ type Backend struct {
 	// Queue.
 	Group string
 
-	// Subject is what Create binds the subscriber's queue with, subject= in a
-	// URL. "" means "#": everything.
+	// Subject is what Create binds Group with, or Queue where there is no Group,
+	// subject= in a URL. "" means what it is bound with already, and "#",
+	// everything, for a new queue.
 	Subject string
 
 	// Create declares what is missing, create=true in a URL: the exchange,

@@ -1,12 +1,16 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/fa5182d2/messaging"
 )
 
 // version is a server's: major and minor.
@@ -47,44 +51,57 @@ func queueArgs(classic bool, v version) amqp.Table {
 }
 
 // prepare checks that everything is there that the options name and, where
-// they say so, declares it. group is a subscription to declare beside the
+// they say so, declares it. group is the queue of a subscription beside the
 // default one, or "".
 func (o *options) prepare(ctx context.Context, c *connection, group string) error {
+	if !o.create {
+		return c.call(ctx, func(ch *amqp.Channel) error { return o.look(ch, group) })
+	}
+	if o.exchange != "" {
+		err := c.call(ctx, func(ch *amqp.Channel) error {
+			return judged(ch.ExchangeDeclare(o.exchange, amqp.ExchangeTopic, true, false, false, false, nil))
+		})
+		if err != nil {
+			return fmt.Errorf("declare exchange %s: %w", o.exchange, err)
+		}
+	}
+	if group != "" {
+		if err := o.declare(ctx, c, group, o.subject); err != nil {
+			return err
+		}
+	}
+	if o.queue == "" || o.queue == group {
+		return nil
+	}
+	subject := o.subject
+	if o.group != "" {
+		subject = "" // the group's
+	}
+	return o.declare(ctx, c, o.queue, subject)
+}
+
+// declare declares a queue and binds it. One that is there and is to get
+// nothing in particular, keeps the bindings that it has.
+func (o *options) declare(ctx context.Context, c *connection, queue, subject string) error {
+	there := false
+	if o.exchange != "" && subject == "" {
+		err := c.call(ctx, func(ch *amqp.Channel) error { return lookQueue(ch, queue) })
+		if there = err == nil; !there && !errors.Is(err, messaging.ErrNotFound) {
+			return err
+		}
+	}
 	return c.call(ctx, func(ch *amqp.Channel) error {
-		if !o.create {
-			return o.look(ch, group)
+		if _, err := ch.QueueDeclare(queue, true, false, false, false, queueArgs(o.classic, c.version())); err != nil {
+			return fmt.Errorf("declare queue %s: %w", queue, judged(err))
 		}
-		if o.exchange != "" {
-			if err := ch.ExchangeDeclare(o.exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
-				return fmt.Errorf("declare exchange %s: %w", o.exchange, judged(err))
-			}
+		if o.exchange == "" || there {
+			return nil
 		}
-		subject := o.subject
-		if group != "" {
-			if err := o.declare(ch, group, subject, c.version()); err != nil {
-				return err
-			}
-			subject = "#" // the url's is the group's
-		}
-		if o.queue != "" && o.queue != group {
-			return o.declare(ch, o.queue, subject, c.version())
+		if err := ch.QueueBind(queue, cmp.Or(subject, "#"), o.exchange, false, nil); err != nil {
+			return fmt.Errorf("bind queue %s to exchange %s: %w", queue, o.exchange, judged(err))
 		}
 		return nil
 	})
-}
-
-// declare declares a queue and binds it.
-func (o *options) declare(ch *amqp.Channel, queue, subject string, v version) error {
-	if _, err := ch.QueueDeclare(queue, true, false, false, false, queueArgs(o.classic, v)); err != nil {
-		return fmt.Errorf("declare queue %s: %w", queue, judged(err))
-	}
-	if o.exchange == "" {
-		return nil
-	}
-	if err := ch.QueueBind(queue, subject, o.exchange, false, nil); err != nil {
-		return fmt.Errorf("bind queue %s to exchange %s: %w", queue, o.exchange, judged(err))
-	}
-	return nil
 }
 
 // look checks that what is named exists. A queue that is named beside a group
