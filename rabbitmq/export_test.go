@@ -37,4 +37,3 @@ func DelayQueues(s messaging.Subscriber) []string {
 	defer d.mu.Unlock()
 	return slices.Collect(maps.Keys(d.declared))
 }
-
