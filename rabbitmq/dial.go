@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"sync"
@@ -228,8 +227,8 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// silence sees whether the peer ended a connection in order, and how long after
-// our last word.
+// silence sees whether the peer ended a connection, and how long after our last
+// word.
 type silence struct {
 	net.Conn
 	mu    sync.Mutex
@@ -246,7 +245,7 @@ func (s *silence) Write(p []byte) (int, error) {
 
 func (s *silence) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
-	if err == io.EOF {
+	if timeout, ok := errors.AsType[net.Error](err); err != nil && !errors.Is(err, net.ErrClosed) && (!ok || !timeout.Timeout()) {
 		s.mu.Lock()
 		s.quiet = !s.spoke.IsZero() && time.Since(s.spoke) >= loginSilence
 		s.mu.Unlock()
