@@ -36,7 +36,8 @@ func TestImports(t *testing.T) {
 // nothing else that is not ours or the standard library's.
 func TestClients(t *testing.T) {
 	for backend, client := range map[string]string{
-		"kafka": "github.com/segmentio/kafka-go",
+		"kafka":    "github.com/segmentio/kafka-go",
+		"rabbitmq": "github.com/rabbitmq/amqp091-go",
 	} {
 		uses := false
 		for _, path := range importsOf(t, backend) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,15 +16,7 @@ import (
 // broker returns the URL of a RabbitMQ that tests share.
 func broker(t testing.TB) string {
 	t.Helper()
-	raw := os.Getenv("MESSAGING_RABBITMQ_URL")
-	if raw == "" {
-		const how = "no RabbitMQ: set MESSAGING_RABBITMQ_URL to amqp://user:password@host:port/vhost, or run the tests through go run ./conformance/brokers/run"
-		if os.Getenv("MESSAGING_REQUIRE_BROKERS") != "" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	return raw
+	return shared.RabbitMQ(t)
 }
 
 // address returns the URL of a channel of the test's own, with parameters such

@@ -120,10 +120,7 @@ func newTarget(raw, kind string) func() *conformance.Target {
 }
 
 func TestConformance(t *testing.T) {
-	raw := os.Getenv("MESSAGING_RABBITMQ_URL")
-	if raw == "" {
-		t.Skip("no broker")
-	}
+	raw := rabbitmq.Broker(t)
 	for _, kind := range []string{"quorum", "classic"} {
 		t.Run(kind, func(t *testing.T) {
 			var rules []string

@@ -37,3 +37,6 @@ func DelayQueues(s messaging.Subscriber) []string {
 	defer d.mu.Unlock()
 	return slices.Collect(maps.Keys(d.declared))
 }
+
+// Broker returns the URL of a RabbitMQ that tests share.
+var Broker = broker

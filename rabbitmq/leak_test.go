@@ -4,6 +4,10 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/fa5182d2/messaging/conformance/brokers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+var shared brokers.Shared
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(shared.Tests(m)) }

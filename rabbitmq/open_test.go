@@ -4,12 +4,19 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -149,26 +156,45 @@ func TestOpenDeclaresNothing(t *testing.T) {
 
 // TLS with a certificate of one's own, by file and by configuration.
 func TestTLS(t *testing.T) {
-	raw, ca := os.Getenv("MESSAGING_RABBITMQ_TLS_URL"), os.Getenv("MESSAGING_RABBITMQ_CA")
-	if raw == "" {
-		t.Skip("set MESSAGING_RABBITMQ_TLS_URL to amqps://... and MESSAGING_RABBITMQ_CA to its authority's certificate")
-	}
-	u := address(t, "create=true")
-	for _, err := range opening(t, &Backend{}, u) {
+	plain := address(t, "create=true")
+	for _, err := range opening(t, &Backend{}, plain) {
 		check(t, err)
 	}
-	query := parsed(t, u).RawQuery
-	for _, err := range opening(t, &Backend{}, raw+"?"+query+"&cacertfile="+url.QueryEscape(ca)) {
+	host, ca := terminator(t, parsed(t, plain).Host)
+	u := parsed(t, plain)
+	u.Scheme, u.Host = "amqps", host
+	secure := u.String()
+	p, q := openPublisher(t, &Backend{}, secure+"&cacertfile="+url.QueryEscape(ca)), openQueue(t, &Backend{}, secure+"&cacertfile="+url.QueryEscape(ca))
+	publish(t, p, 300)
+	check(t, q.Ack(soon(t), receive(t, q, 256)...))
+	for _, err := range opening(t, &Backend{Config: amqp.Config{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}, secure) {
 		check(t, err)
 	}
-	for _, err := range opening(t, &Backend{Config: amqp.Config{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}, raw+"?"+query) {
-		check(t, err)
-	}
-	for _, err := range opening(t, &Backend{}, raw+"?"+query) {
+	for _, err := range opening(t, &Backend{}, secure) {
 		if err == nil || !strings.Contains(err.Error(), "certificate") || !strings.Contains(err.Error(), "cacertfile=") {
 			t.Error(err)
 		}
 	}
+}
+
+// terminator is a TLS listener before a server without. It returns its address
+// and the file of the certificate to trust.
+func terminator(t *testing.T, server string) (addr, ca string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	check(t, err)
+	ca = filepath.Join(t.TempDir(), "ca.pem")
+	check(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	check(t, err)
+	forward(t, l, server, nil)
+	return l.Addr().String(), ca
 }
 
 // A Dial function, and credentials of the configuration, replace the URL's.

@@ -5,7 +5,8 @@
 //	go run ./examples/channels -channels mine.json
 //
 // The file says {"channels": {"orders": "mem://orders?group=billing", ...}};
-// without one, channels.json beside this program is used. The service
+// without one, channels.json beside this program is used. On RabbitMQ a channel
+// is amqp://user:password@host/?queue=orders, for instance. The service
 // (billing.go) reads orders and sends invoices, and puts aside what cannot be
 // billed. Since a broker in memory has nobody else on it, this program also
 // sends a few orders, reads what comes of them, and ends.
@@ -27,6 +28,7 @@ import (
 	"github.com/fa5182d2/messaging"
 	"github.com/fa5182d2/messaging/kafka"
 	"github.com/fa5182d2/messaging/memory"
+	"github.com/fa5182d2/messaging/rabbitmq"
 )
 
 //go:embed channels.json
@@ -37,6 +39,8 @@ func backends() messaging.Backends {
 	return messaging.Backends{
 		"mem":   &memory.Backend{},
 		"kafka": &kafka.Backend{},
+		"amqp":  &rabbitmq.Backend{Create: true},
+		"amqps": &rabbitmq.Backend{Create: true},
 	}
 }
 

@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/fa5182d2/messaging"
+	"github.com/fa5182d2/messaging/conformance/brokers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,6 +48,28 @@ func TestChannels(t *testing.T) {
 				t.Errorf("got\n%s", strings.Join(got, ""))
 			}
 		})
+	}
+}
+
+// The same service on RabbitMQ.
+func TestChannelsOnRabbitMQ(t *testing.T) {
+	broker := brokers.RabbitMQ(t)
+	id := messaging.NewID()
+	channel := func(name string) string { return broker + "?queue=" + name + "-" + id }
+	content, err := json.Marshal(map[string]any{"channels": map[string]string{
+		"orders": channel("orders"), "invoices": channel("invoices"), "rejected": channel("rejected"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out strings.Builder
+	if err := run(ctx, &out, writeFile(t, string(content))); err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Sorted(strings.Lines(out.String())); strings.Join(got, "") != strings.Join(wantLines, "\n")+"\n" {
+		t.Errorf("got\n%s", strings.Join(got, ""))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fa5182d2/messaging"
+	"github.com/fa5182d2/messaging/conformance/brokers"
 	"github.com/fa5182d2/messaging/memory"
 )
 
@@ -180,4 +181,22 @@ func play() {
 		}}
 	}
 	os.Exit(p.main(nil))
+}
+
+// The whole program on RabbitMQ, which has no streams.
+func TestQuickstartOnRabbitMQ(t *testing.T) {
+	broker := brokers.RabbitMQ(t) + "?exchange=quickstart-" + messaging.NewID() + "&group=quickstart-" + messaging.NewID()
+	var out, problems strings.Builder
+	p := program{
+		stdin: strings.NewReader(strings.Repeat("a 1\nb 2\nc 3\n", 50)), stdout: &out, stderr: &problems,
+		getenv: func(string) string { return "" }, backends: backends(), patience: 20 * time.Second,
+	}
+	if status := p.run(t.Context(), []string{"-url", broker, "-"}); status != 0 {
+		t.Fatalf("status %d\n%s%s", status, out.String(), problems.String())
+	}
+	for _, want := range []string{"150 published = 149 handled + 1 dead letter + 0 left", "stream: left out"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
+	}
 }

@@ -12,7 +12,8 @@
 // key's in order, and reads them again from the log.
 //
 // The broker is named by a URL: -url, else the environment variable
-// MESSAGING_URL, else mem://quickstart, a broker in this process. What a
+// MESSAGING_URL, else mem://quickstart, a broker in this process;
+// amqp://guest:guest@localhost/ is a RabbitMQ. What a
 // broker does not have, queues or streams, is left out. A message's key is the
 // first field of a line whose values repeat; -key says which field instead.
 // On a broker that others use, too, give it a channel of its own, and run it
@@ -37,6 +38,7 @@ import (
 	"github.com/fa5182d2/messaging"
 	"github.com/fa5182d2/messaging/kafka"
 	"github.com/fa5182d2/messaging/memory"
+	"github.com/fa5182d2/messaging/rabbitmq"
 )
 
 // backends are the brokers that this program knows, by URL scheme. A new one
@@ -45,6 +47,8 @@ func backends() messaging.Backends {
 	return messaging.Backends{
 		"mem":   &memory.Backend{Retain: -1}, // for the replay: keep what was read
 		"kafka": &kafka.Backend{Create: true},
+		"amqp":  &rabbitmq.Backend{Exchange: "quickstart"},
+		"amqps": &rabbitmq.Backend{Exchange: "quickstart"},
 	}
 }
 

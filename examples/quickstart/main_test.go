@@ -195,7 +195,7 @@ func TestArguments(t *testing.T) {
 	p := in()
 	p.getenv = func(name string) string { return map[string]string{"MESSAGING_URL": "mem://from-env"}[name] }
 	show(t, p).mustBe(t, 0, "to mem://from-env in")
-	for _, bad := range []string{"amqp://u:secret@h", "mem://u:secret@h", "mem://u:secret%zz@h", "mem://u:secret@h?a=%zz"} {
+	for _, bad := range []string{"nats://u:secret@h", "mem://u:secret@h", "mem://u:secret%zz@h", "mem://u:secret@h?a=%zz"} {
 		r := show(t, in(), "-url", bad)
 		r.mustBe(t, exitFailed)
 		if strings.Contains(r.stdout+r.stderr, "secret") {
