@@ -40,7 +40,7 @@ type Receipt struct {
 	s          *consumer
 	attempt    int
 	state      receiptState
-	verb       verb // of a settle that nobody knows to be written
+	unsure     verb // of a settle that was given to the connection and not seen to be written
 	marked     bool // by the settle under way
 	prev, next *Receipt
 }

@@ -225,7 +225,10 @@ func (t *settling) later(delay time.Duration) {
 		return
 	}
 	if err := t.written(mark); err != nil {
+		t.s.mu.Lock()
+		defer t.s.mu.Unlock()
 		for _, i := range done {
+			claims[i].unsure = nack
 			t.fail(i, fmt.Errorf("%w: %w", messaging.ErrUncertain, err))
 		}
 	}
@@ -241,7 +244,7 @@ func (t *settling) claim() (claims []*Receipt, items []item) {
 	for i := range t.ds {
 		r := t.receipt(i, nack)
 		if r == nil || r.state != held {
-			continue // or it is a repeat of one that is written
+			continue // or it is a repeat: what was given to the connection stays so
 		}
 		copied := t.q.copyOf(r)
 		if most := t.q.o.dialer.frame.Load(); most > 0 && tableSize(copied.Headers)+propertyBytes > int(most) {

@@ -102,8 +102,8 @@ func (t *settling) receipt(i int, v verb) *Receipt {
 		t.fail(i, messaging.ErrLost)
 	case r.state == held:
 		return r
-	case r.state == settled && r.verb == v:
-		return r // a repeat: what was written stays written
+	case r.state == settled && r.unsure == v:
+		return r // a repeat of what may be written by now
 	default:
 		t.fail(i, messaging.ErrLost)
 	}
@@ -119,7 +119,7 @@ func (t *settling) direct(v verb) {
 	waits := make([]*Receipt, len(t.ds))
 	for i := range t.ds {
 		if waits[i] = t.receipt(i, v); waits[i] != nil && waits[i].state == held {
-			waits[i].marked, waits[i].state, waits[i].verb = true, settled, v
+			waits[i].marked, waits[i].state = true, settled
 		}
 	}
 	err := s.write(v, waits)
@@ -134,9 +134,10 @@ func (t *settling) direct(v verb) {
 		switch {
 		case r == nil:
 		case err != nil:
+			r.unsure = v
 			t.fail(i, fmt.Errorf("%w: %w", messaging.ErrUncertain, err))
 		default:
-			r.verb = 0
+			r.unsure = 0
 		}
 	}
 }
