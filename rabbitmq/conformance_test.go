@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -119,19 +117,17 @@ func newTarget(raw, kind string) func() *conformance.Target {
 	}
 }
 
+// TestConformance has the suite judge both types of queue. It takes minutes,
+// most of which pass with waiting.
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes minutes: run it without -short")
+	}
 	raw := rabbitmq.Broker(t)
 	for _, kind := range []string{"quorum", "classic"} {
 		t.Run(kind, func(t *testing.T) {
-			var rules []string
-			if only := os.Getenv("RULES"); only != "" {
-				rules = strings.Split(only, ",")
-			}
-			begun := time.Now()
-			conformance.Queue(t, newTarget(raw, kind), &conformance.Options{Most: 300, Rules: rules, Histories: func(h *conformance.History) {
-				t.Logf("%s %s: %v, %d events, stalled %v, %s", h.Scenario, h.Fault, time.Since(begun).Round(time.Millisecond), len(h.Events), h.Stalled, h.Failure)
-				begun = time.Now()
-			}})
+			t.Parallel()
+			conformance.Queue(t, newTarget(raw, kind), &conformance.Options{Most: 300})
 		})
 	}
 }
