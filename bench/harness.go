@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/pprof"
-	"syscall"
 	"time"
 )
 
@@ -102,15 +101,6 @@ func (m *meter) stop(messages int) {
 	m.Allocs = now.Mallocs - m.memory.Mallocs
 	m.Bytes = now.TotalAlloc - m.memory.TotalAlloc
 	m.Messages = messages
-}
-
-// cpuTime is the user and system time that this process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // per divides a total by the messages of the run.

@@ -23,7 +23,7 @@ type assignment struct {
 	s       *stream
 	p       *partition
 	claim   *claim      // the group's; nil without a group
-	parent  *assignment // without a group: nothing is delivered before this one is drained
+	parent  *assignment // without a group: nothing is delivered before this one is finished
 	*cursor             // the claim's, or its own
 
 	place   int      // in the subscriber's assigned; below 0 when taken away
@@ -75,10 +75,15 @@ func (a *assignment) pass() *pass { return a.passes[len(a.passes)-1] }
 // inHand is how many deliveries are unsettled.
 func (a *assignment) inHand() int { return a.sent.n - a.settled.n }
 
-// drained reports whether the partition has ended and all of it, and of what
-// it was split from, is settled.
+// drained reports whether the partition has ended and all of it is settled.
 func (a *assignment) drained() bool {
-	return a.p.closed.Load() && a.committed.Load() >= a.p.end.Load() && (a.parent == nil || a.parent.drained())
+	return a.p.closed.Load() && a.committed.Load() >= a.p.end.Load()
+}
+
+// finished reports whether all that will ever be delivered, here and of what
+// it was split from, is settled.
+func (a *assignment) finished() bool {
+	return a.exhausted() && a.inHand() == 0 && (a.parent == nil || a.parent.finished())
 }
 
 // exhausted reports whether all was delivered that ever will be.
@@ -107,7 +112,7 @@ func (a *assignment) seek() written {
 
 // collect adds up to most records to what the Receive under way returns.
 func (a *assignment) collect(most int) error {
-	if a.ending || a.parent != nil && !a.parent.drained() {
+	if a.ending || a.parent != nil && !a.parent.finished() {
 		return nil
 	}
 	if err := a.overtaken(); err != nil {

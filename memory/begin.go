@@ -2,6 +2,7 @@ package memory
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/fa5182d2/messaging"
@@ -60,6 +61,11 @@ func (s *stream) read(o *options) error {
 		}
 		parts = []*partition{p}
 	}
+	s.until = math.MaxInt64
+	if o.to.kind == atTime {
+		s.until = nano(o.to.at)
+	}
+	ahead := o.to.kind == atTime && s.until > nano(s.l.c.b.now())
 	for _, p := range parts {
 		from, err := p.resolve(o.from)
 		if err != nil {
@@ -72,15 +78,14 @@ func (s *stream) read(o *options) error {
 		case atOffset:
 			a.end = o.to.offset
 		case atTime:
-			a.until = nano(o.to.at)
-			if at := p.since(o.to.at); at < p.end.Load() || a.until <= nano(s.l.c.b.now()) {
+			if at := p.since(o.to.at); at < p.end.Load() || !ahead {
 				a.end = at
 			}
 		}
 		s.install(a)
 	}
 	s.bounded = o.end != "" || o.partition != ""
-	s.grows = !s.bounded
+	s.grows = o.partition == "" && (o.end == "" || ahead)
 	s.l.readers = append(s.l.readers, s)
 	return nil
 }
@@ -90,6 +95,7 @@ func (s *stream) alone(p *partition, from int64) *assignment {
 	c := new(cursor)
 	c.committed.Store(from)
 	a := newAssignment(s, p, c)
+	a.until = s.until
 	if p.parent == nil {
 		return a
 	}

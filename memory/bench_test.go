@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -71,15 +70,8 @@ func benchmarkQueue(b *testing.B, rawURL string, size, n int) {
 // several cores, and beside other work, that is the steadier number. Call it
 // when the clock starts, and its result at the end.
 func cpu(b *testing.B) (report func()) {
-	used := func() time.Duration {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			b.Fatal(err)
-		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	start := used()
-	return func() { b.ReportMetric(float64(used()-start)/float64(b.N), "cpu-ns/op") }
+	start := processorTime(b)
+	return func() { b.ReportMetric(float64(processorTime(b)-start)/float64(b.N), "cpu-ns/op") }
 }
 
 // BenchmarkBacklog is the same with so many messages outstanding, by turns.

@@ -109,8 +109,8 @@
 // Without group= a subscriber reads alone: everything, or partition=. An end=
 // of now, or of a time in the past, is fixed when it is opened; a time in the
 // future ends what is published by then, which Receive waits for. The lease is
-// lost at Close only. What has no end= and no partition= includes partitions
-// that are added later. A partition that was split has an end, so partition=
+// lost at Close only. Without partition=, what has no end= or one in the future
+// includes partitions that are added later. A partition that was split has an end, so partition=
 // comes to io.EOF there without end=, too.
 //
 // Messages of a partition that came of a split are delivered when what it was

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"time"
@@ -63,7 +64,7 @@ func (b *Backend) parse(u *url.URL) (*options, error) {
 	o.create = p.Bool("create", !b.NoCreate)
 	o.retry = p.OneOf("retry", pick(b.NoRetry, "none", "yes"), "none", "yes") == "yes"
 	o.partitions = p.Int("partitions", cmp.Or(b.Partitions, defaultPartitions), 1, mostPartitions)
-	o.retain = p.Int("retain", cmp.Or(b.Retain, defaultRetain), -1, 1<<62)
+	o.retain = p.Int("retain", cmp.Or(b.Retain, defaultRetain), -1, math.MaxInt)
 	o.inflight = p.Int("inflight", b.Inflight, 1, mostInflight)
 	switch p.OneOf("order", "", "unordered", "key") {
 	case "unordered":

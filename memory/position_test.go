@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -262,5 +265,92 @@ func FuzzPosition(f *testing.F) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// What is published by the end belongs to it, also where a partition was added
+// or split meanwhile; what comes later does not, and nobody has to commit for
+// it.
+func TestEndInTheFutureOfMorePartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=1")
+		begin := time.Now()
+		end := "end=" + begin.Add(10*time.Second).UTC().Format(time.RFC3339)
+		s, one := openStream(t, b, "mem://s?"+end), openStream(t, b, "mem://s?partition=0&"+end)
+		go func() {
+			for i := range 15 {
+				if i == 3 {
+					if err := b.AddPartitions("s", 1); err != nil {
+						t.Error(err)
+					}
+				}
+				if i == 6 || i == 13 {
+					split(t, b, fmt.Sprint(i%5)) // 1 into 2 and 3, then 3
+				}
+				publish(t, pub, "", fmt.Sprint(i, "a"), fmt.Sprint(i, "b"), fmt.Sprint(i, "c"))
+				time.Sleep(time.Second)
+			}
+		}()
+		seen := map[string]bool{}
+		for d, err := range messaging.Deliveries(t.Context(), s, 3) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[string(d.Body)] = true
+			if i, _ := strconv.Atoi(strings.TrimRight(string(d.Body), "abc")); i >= 10 {
+				t.Errorf("%s was published after the end", d.Body)
+			}
+			commit(t, s, d)
+		}
+		equal(t, "messages", len(seen), 30)
+		equal(t, "time", time.Since(begin), 10*time.Second)
+		equal(t, "of one partition", len(replay(t, one)) < 30, true)
+		time.Sleep(5 * time.Second)
+		_, err := s.Receive(t.Context(), 1)
+		is(t, "after a split beyond the end", err, io.EOF)
+	})
+}
+
+// The last partition of a reader who has committed nothing came of a split
+// after the end, or has nothing before it: that is the end.
+func TestEndDoesNotWaitForWhatComesAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=1")
+		publish(t, pub, "", "0", "1")
+		s := openStream(t, b, "mem://s?end="+time.Now().Add(10*time.Second).UTC().Format(time.RFC3339))
+		equal(t, "received", len(receive(t, s, 2)), 2)
+		split(t, b, "0")
+		time.Sleep(20 * time.Second)
+		publish(t, pub, "", "later", "later")
+		_, err := s.Receive(t.Context(), 1)
+		is(t, "after the end", err, io.EOF)
+	})
+}
+
+// A split partition of which end= leaves something out is read to its end when
+// the rest is committed.
+func TestEndInsideAPartitionThatWasSplit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(Backend)
+		pub := openPublisher(t, b, "mem://s?partitions=1")
+		publish(t, pub, "", "0", "1")
+		b.StepClock(time.Hour)
+		publish(t, pub, "", "an hour ahead")
+		b.StepClock(-time.Hour)
+		split(t, b, "0")
+		publish(t, pub, "", "2", "3")
+		time.Sleep(time.Second)
+		s := openStream(t, b, "mem://s?end="+time.Now().UTC().Format(time.RFC3339))
+		got := map[string]bool{}
+		for range 4 {
+			d := receive(t, s, 1)[0]
+			got[string(d.Body)] = true
+			commit(t, s, d)
+		}
+		equal(t, "bodies", fmt.Sprint(slices.Sorted(maps.Keys(got))), "[0 1 2 3]")
+		_, err := s.Receive(t.Context(), 1)
+		is(t, "after the end", err, io.EOF)
 	})
 }

@@ -41,6 +41,10 @@ func (s *stream) receive(ctx context.Context, max int) ([]*messaging.Delivery, e
 		if err == nil && s.collected > 0 {
 			return s.deliver(), nil
 		}
+		if err == nil && wait == ripe {
+			s.fix()
+			continue
+		}
 		// Whoever has something for it from now on wakes it, so what came
 		// before is looked for once more.
 		if err == nil && wait != again && s.sleeping.Swap(true) {
@@ -82,6 +86,7 @@ func (s *stream) ended(err error) error {
 
 // How long to sleep.
 const (
+	ripe    = time.Duration(-2) // not at all: fix ends that are times first
 	again   = time.Duration(-1) // not at all: reach the broker first
 	forever = time.Duration(0)  // until woken
 )
@@ -168,7 +173,7 @@ func (s *stream) deliver() []*messaging.Delivery {
 }
 
 // untilEnd returns how long it is until nothing is left to read, which may
-// depend on what is published, or io.EOF when that is so.
+// depend on what is published, ripe, or io.EOF when that is so.
 func (s *stream) untilEnd() (wait time.Duration, err error) {
 	now := nano(s.l.c.b.now())
 	ended := true
@@ -177,7 +182,7 @@ func (s *stream) untilEnd() (wait time.Duration, err error) {
 		switch left := time.Duration(a.until - now); {
 		case a.end >= 0 || a.until == math.MaxInt64:
 		case a.until <= now:
-			a.end = a.p.end.Load()
+			return ripe, nil
 		case wait == forever || left < wait:
 			wait = min(left, clockStep) // the wall clock may be put forward meanwhile
 		}
@@ -187,6 +192,22 @@ func (s *stream) untilEnd() (wait time.Duration, err error) {
 		return 0, io.EOF
 	}
 	return wait, nil
+}
+
+// fix fixes the ends of what is read up to a time that has come. Until now a
+// message may have been on its way that was Published before it: Publish looks
+// at the clock and stores with the channel's mutex held.
+func (s *stream) fix() {
+	b := s.l.c.b
+	s.l.c.mu.Lock()
+	defer s.l.c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.assigned {
+		if a.end < 0 && a.until <= nano(b.now()) {
+			a.end = a.p.since(time.Unix(0, a.until))
+		}
+	}
 }
 
 // clockStep is how often a Receive that waits for the wall clock looks at it.

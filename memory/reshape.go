@@ -39,7 +39,8 @@ func (b *Backend) Trim(name, partition string, before messaging.Offset) error {
 // As in Kafka the keys of new messages are spread anew over all of them, so
 // that one key's messages before and after may lie in different partitions.
 // Groups notice, and read the new ones from their begin; so does who reads
-// alone without end= and partition=. Errors are as for Trim.
+// alone without partition=, and without end= or up to a time that is still to
+// come. Errors are as for Trim.
 func (b *Backend) AddPartitions(name string, n int) error {
 	return b.reshape("add partitions to", name, func(l *log) error {
 		if most := mostPartitions - len(l.parts); n < 1 || n > most {
@@ -58,7 +59,7 @@ func (b *Backend) AddPartitions(name string, n int) error {
 // Split splits a partition of the stream of the channel called name, as
 // Kinesis splits a shard: nothing more is written to it, and two new ones
 // share its keys. Their messages are delivered when all of it is committed, so
-// that a key keeps its order; who reads alone without end= and partition= gets
+// that a key keeps its order; who reads alone as AddPartitions says gets
 // them as well, and commits for that, too. Errors are as for Trim, and
 // splitting a partition twice is one.
 func (b *Backend) Split(name, partition string) error {

@@ -20,8 +20,9 @@ type stream struct {
 	lease       time.Duration
 	handover    time.Duration
 	trimmedSkip bool
-	bounded     bool // alone, and what is read has an end
-	grows       bool // alone, and reads partitions that are added
+	bounded     bool  // alone, and what is read has an end
+	grows       bool  // alone, and reads partitions that are added
+	until       int64 // alone: the end=, where it is a time
 
 	receiving atomic.Bool   // there is a Receive
 	sleeping  atomic.Bool   // it waits, or is about to, and nobody has woken it yet
