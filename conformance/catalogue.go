@@ -18,6 +18,8 @@ func parts() []*Rule {
 		streamRules(),
 		consumeRules(),
 		lifecycleRules(),
+		stormRules(),
+		wireRules(),
 	)
 }
 
@@ -56,6 +58,8 @@ func scenarios() []*scenario {
 		streamScenarios(),
 		consumeScenarios(),
 		lifecycleScenarios(),
+		stormScenarios(),
+		wireScenarios(),
 	)
 }
 

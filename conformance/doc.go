@@ -29,6 +29,37 @@
 // target neither. What panics in a goroutine of the target's own ends the
 // process: nothing can catch that.
 //
+// # Faults of the network
+//
+// A broker behind TCP is given a [Network] in [Target].Network, which its URL
+// leads through, or the Dial of its client:
+//
+//	network := conformance.NewNetwork()
+//	address, err := network.Address("127.0.0.1:5672")
+//	target.URL = func(channel string) string { return "amqp://" + address + "/?queue=" + channel }
+//	target.Network = network
+//
+// It resets connections (F1), makes them black holes of which some never come
+// back (F2), loses replies: what a client asks is forwarded and answered, the
+// answer is swallowed, and then the connection is cut (F3); and it is slow (F4).
+// With the hooks Restart (F5) and MoveLeader (F7) servers are killed, too.
+//
+// The scenario "storm" has publishers and consumers work while a fault comes and
+// goes; under "mixed", random sets of all that the target can be given come by
+// turns, and for a quarter of the time none. After each, publishing and delivery
+// have to go on. Then all is healed, a fresh client drains the channel, and what
+// was acknowledged must have come. The evidence counts the cuts, the connections
+// and the messages in flight at them: where nothing was, the cell is
+// inconclusive. storm_test.go is the whole path, with a broker of a few hundred
+// lines, and with clients that are broken in the ways in which clients are.
+//
+//	go test ./conformance -run TestStorm -v
+//
+// # The wire
+//
+// A target with a [Native], functions that write and read with the broker's own
+// client, is judged by what others see of its messages, and it of theirs.
+//
 // # Verdicts
 //
 // A cell is a rule under a fault, "none" or F1 to F16 of the catalogue; a row

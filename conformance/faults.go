@@ -21,5 +21,7 @@ func faultName(id string) string {
 		"F14":  "crash between steps",
 		"F15":  "requests reordered",
 		"F16":  "the wall clock steps",
+
+		faultMixed: "several by turns",
 	}[id]
 }

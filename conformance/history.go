@@ -143,6 +143,7 @@ const (
 	Freeze  Kind = "freeze" // of a session
 	Thaw    Kind = "thaw"
 	Fault   Kind = "fault"   // Text names it; invoke when it begins, ok when it was healed, Max how often it hit
+	Cut     Kind = "cut"     // just before a fault hits: Text names it, Max is how many connections it hits
 	Drained Kind = "drained" // a Consume of the session returned; Code is its error
 	Stop    Kind = "stop"    // the context of a Consume of the session ended
 	Note    Kind = "note"

@@ -10,7 +10,7 @@ import (
 func kinds() []Kind {
 	return []Kind{
 		Open, Close, Publish, Receive, Deliver, Ack, Nack, Release, Commit, Start, End, Dead, Ending, Lost, Crash, Freeze, Thaw,
-		Fault, Drained, Stop, Note,
+		Fault, Cut, Drained, Stop, Note,
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // lifecycleScenarios are the runs for lifecycleRules.
 func lifecycleScenarios() []*scenario {
 	pauses := func(t *Target) string { return missing(t.Pause == nil, "it cannot be paused") }
-	loses := func(t *Target) string { return missing(t.Faults["F3"] == nil, "it cannot lose replies") }
+	loses := func(t *Target) string { return missing(!t.suffers("F3"), "it cannot lose replies") }
 	return []*scenario{
 		{name: "window", flavour: ForBoth, fault: "none", rules: []string{"L01", "L08"}, drive: driveWindow},
 		{name: "pause", flavour: ForBoth, fault: "F11", rules: []string{"L02"}, drive: drivePauseResume},

@@ -202,7 +202,7 @@ func againHeld(t *testing.T, f conformance.Flavour, rule string, seed uint64) bo
 // mutant, but those of the lists below.
 func TestCatalogue(t *testing.T) {
 	var ids []string
-	for kind, n := range map[string]int{"P": 12, "Q": 19, "S": 18, "L": 10} {
+	for kind, n := range map[string]int{"P": 12, "Q": 19, "S": 18, "L": 10, "I": 2} {
 		for i := range n {
 			switch id := fmt.Sprintf("%s%02d", kind, i+1); id {
 			case "P08":

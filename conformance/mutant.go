@@ -28,5 +28,6 @@ func Mutants() []Mutant {
 		streamMutants(),
 		consumeMutants(),
 		lifecycleMutants(),
+		wireMutants(),
 	)
 }

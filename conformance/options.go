@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/fa5182d2/messaging"
@@ -17,6 +18,14 @@ type Options struct {
 
 	// Rules are the ids of the rules to check, and only those. Nil is all.
 	Rules []string
+
+	// Faults are those to run under, "none" or F1 to F16, and only those. Nil is
+	// all.
+	Faults []string
+
+	// Scenarios are the names of those to run, as a report has them, and only
+	// those. Nil is all.
+	Scenarios []string
 
 	// Consume is what is judged as messaging.Consume: a mutant of it. Nil is
 	// itself.
@@ -70,6 +79,7 @@ func newSuite(f Flavour, newTarget func() *Target, o *Options) (*suite, error) {
 	s.options.Limit = cmp.Or(s.options.Limit, 10*time.Minute)
 	s.options.Wall = cmp.Or(s.options.Wall, s.options.Limit+time.Minute)
 	s.judge = newJudge(f, Claims{s.first.Unclaimed, s.first.Deviations, s.options.Rules, s.options.Most})
+	s.judge.partly = len(s.options.Faults)+len(s.options.Scenarios) > 0
 	return s, s.judge.claims.check(f)
 }
 
@@ -77,6 +87,16 @@ func newSuite(f Flavour, newTarget func() *Target, o *Options) (*suite, error) {
 func (o *Options) check() error {
 	if o.Limit < 0 || o.Wall < 0 || o.Events < 0 {
 		return errors.New("Options has a negative Limit, Wall or Events")
+	}
+	for _, f := range o.Faults {
+		if !slices.ContainsFunc(scenarios(), func(sc *scenario) bool { return sc.fault == f }) {
+			return fmt.Errorf("Options.Faults has %q, under which no scenario runs", f)
+		}
+	}
+	for _, name := range o.Scenarios {
+		if !slices.ContainsFunc(scenarios(), func(sc *scenario) bool { return sc.name == name }) {
+			return fmt.Errorf("Options.Scenarios has %q, which is none", name)
+		}
 	}
 	o.Events = cmp.Or(o.Events, 2_000_000)
 	for o.Seed == 0 {
@@ -86,6 +106,11 @@ func (o *Options) check() error {
 		o.Consume = messaging.Consume
 	}
 	return nil
+}
+
+// chosen says whether a scenario is among those to run.
+func (o *Options) chosen(sc *scenario) bool {
+	return (len(o.Faults) == 0 || slices.Contains(o.Faults, sc.fault)) && (len(o.Scenarios) == 0 || slices.Contains(o.Scenarios, sc.name))
 }
 
 // probe makes a target to see what it claims, and ends it.

@@ -34,8 +34,8 @@ type Verdict string
 // The order is from the best to the worst; a row of the report shows the
 // worst of its cells.
 const (
+	NotApplicable Verdict = "not applicable" // says nothing: a row that has another cell shows that
 	Held          Verdict = "held"
-	NotApplicable Verdict = "not applicable"
 	NotClaimed    Verdict = "not claimed"
 	Deviation     Verdict = "emulator deviation" // known, and observed
 	Inconclusive  Verdict = "inconclusive"
@@ -43,7 +43,7 @@ const (
 )
 
 func verdicts() []Verdict {
-	return []Verdict{Held, NotApplicable, NotClaimed, Deviation, Inconclusive, Violated}
+	return []Verdict{NotApplicable, Held, NotClaimed, Deviation, Inconclusive, Violated}
 }
 
 // worse returns the worse of two verdicts.

@@ -319,6 +319,10 @@ func (r *run) fault(name string) (end func(hit int)) {
 // records it.
 func (r *run) inject(name string) (heal func()) {
 	end := r.fault(name)
+	if r.target.Faults[name] == nil {
+		stop := r.target.Network.fault(r.ctx, name, r.random(2000+r.call()), func(connections int) { r.cut(name, connections) })
+		return func() { end(stop()) }
+	}
 	stop, err := r.target.Faults[name](r.ctx)
 	if err != nil {
 		r.fail("fault %s: %w", name, err)

@@ -72,7 +72,7 @@ func needsTrim(t *Target) string   { return hook(t.Trim != nil, "trim a partitio
 func needsClock(t *Target) string  { return hook(t.StepClock != nil, "step the clock") }
 
 func needsFault(name string) func(*Target) string {
-	return func(t *Target) string { return hook(t.Faults[name] != nil, "switch on "+name) }
+	return func(t *Target) string { return hook(t.suffers(name), "switch on "+name) }
 }
 
 // driveStreamLoad has two publishers and two members work on one stream until

@@ -94,7 +94,7 @@ func Run(ctx context.Context, f Flavour, newTarget func() *Target, o *Options) (
 		return nil, fmt.Errorf("conformance: %w", err)
 	}
 	for _, sc := range scenarios() {
-		if s.wants(sc) {
+		if s.wants(sc) && s.options.chosen(sc) {
 			s.run(ctx, sc)
 		}
 	}

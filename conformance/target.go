@@ -61,6 +61,16 @@ type Target struct {
 	// matches: true for an error, false for nil.
 	Unroutable bool
 
+	// Network is what lies between the clients that Backend opens and the
+	// broker: URL, or a Dial of the backend's, leads through it. With it the
+	// target can be given the faults F1 to F4 that Faults does not have. Close
+	// closes it, if it is the target's own. Nil where there is none.
+	Network *Network
+
+	// Native is the broker's own client, without a backend. Nil where there is
+	// none.
+	Native *Native
+
 	// Close ends the target. Nil is nothing to end.
 	Close func()
 
@@ -83,6 +93,10 @@ type Hooks struct {
 
 	// Restart kills the broker and starts it again (F5).
 	Restart func(ctx context.Context) error
+
+	// MoveLeader takes down the server that leads a channel, or one of its
+	// partitions, so that another has to, until back is called (F7).
+	MoveLeader func(ctx context.Context, channel string) (back func(context.Context) error, err error)
 
 	// Faults switches on a fault between client and broker, F1 to F4 or F12,
 	// with some probability, until heal; cut is how many connections or
