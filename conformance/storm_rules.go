@@ -37,7 +37,7 @@ func stormCells() []stormCell {
 		{"S10", ForStream, cutting, Evidence{"resumes": 10}},
 		{"S16", ForStream, cutting, Evidence{"resumes": 10}},
 		{"L06", ForBoth, nil, Evidence{"resumed": 10}},
-		{"L08", ForBoth, nil, Evidence{"received": 200}},
+		{"L08", ForBoth, nil, Evidence{"received": 100}},
 	}
 }
 
@@ -72,7 +72,7 @@ func stormRules() []*Rule {
 				needs[cutsDelayed] = 100
 			case "F5", "F7": // few, since each takes its time
 				needs[cutsInFlight] = 5
-				for name, few := range map[string]int{"resumed": 5, "received": 100, "in hand at a cut": 50} {
+				for name, few := range map[string]int{"resumed": 5, "received": 50, "in hand at a cut": 50} {
 					if needs[name] > 0 {
 						needs[name] = few
 					}

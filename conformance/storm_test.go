@@ -27,7 +27,7 @@ func newRemote(t *testing.T, bug remoteBug) func() *conformance.Target {
 			Backend: &remote{address: address, broken: bug},
 			URL:     func(channel string) string { return "remote://" + channel + "?dedup=5m" },
 			Network: network,
-			Timing:  conformance.Timing{Operation: 2 * time.Second, Reconnect: 3 * time.Second, Redelivery: time.Second, Handover: time.Second, Session: time.Second, Quiet: time.Second},
+			Timing:  conformance.Timing{Operation: 2 * time.Second, Reconnect: 8 * time.Second, Redelivery: time.Second, Handover: time.Second, Session: time.Second, Quiet: time.Second},
 			Close: func() {
 				network.Close()
 				server.kill()

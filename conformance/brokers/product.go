@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/fa5182d2/messaging/conformance/brokers/internal/container"
 	"github.com/fa5182d2/messaging/conformance/brokers/internal/native"
 )
 
@@ -36,12 +37,15 @@ type product struct {
 	user     *url.Userinfo
 	has      func() error // what is missing to run it as a process
 	native   func(ctx context.Context, servers int) (*native.Broker, error)
+
+	container func(ctx context.Context, servers int) (*container.Broker, error)
 }
 
 func rabbitMQ() *product {
 	return &product{
 		name: "RabbitMQ", variable: RabbitMQVariable, install: "install rabbitmq-server", scheme: "amqp",
 		user: url.UserPassword("guest", "guest"), has: native.HasRabbitMQ, native: native.RabbitMQ,
+		container: container.RabbitMQ,
 	}
 }
 
@@ -49,6 +53,7 @@ func kafka() *product {
 	return &product{
 		name: "Kafka", variable: KafkaVariable, install: "install Java and let the command above get Kafka's jars",
 		scheme: "kafka", has: native.HasKafka, native: native.Kafka,
+		container: container.Kafka,
 	}
 }
 
@@ -58,16 +63,25 @@ func (p *product) start(ctx context.Context, servers int) (*Broker, error) {
 		return nil, fmt.Errorf("brokers: start %s: %d servers: want at least one", p.name, servers)
 	}
 	var reasons []error
+	failed := false
 	for _, w := range ways() {
 		if err := w.has(ctx, p); err != nil {
 			reasons = append(reasons, fmt.Errorf("as a %s: %w", w.name, err))
 			continue
 		}
 		b, err := w.start(ctx, p, servers)
-		if err != nil {
-			return nil, fmt.Errorf("brokers: start %s as a %s: %w", p.name, w.name, err)
+		if err == nil {
+			return b, nil
 		}
-		return b, nil
+		// An engine may answer where no image can be had.
+		failed = true
+		reasons = append(reasons, fmt.Errorf("as a %s: %w", w.name, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if failed {
+		return nil, fmt.Errorf("brokers: start %s: %w", p.name, errors.Join(reasons...))
 	}
 	return nil, fmt.Errorf("brokers: start %s: %w: %w", p.name, ErrUnavailable, errors.Join(reasons...))
 }

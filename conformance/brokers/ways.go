@@ -3,6 +3,8 @@ package brokers
 import (
 	"context"
 	"os"
+
+	"github.com/fa5182d2/messaging/conformance/brokers/internal/container"
 )
 
 // way is how a broker is started.
@@ -15,6 +17,7 @@ type way struct {
 // ways returns how a broker may be started, the preferred one first.
 func ways() []way {
 	all := []way{
+		{"container", func(ctx context.Context, _ *product) error { return container.Available(ctx) }, startContainer},
 		{"process", func(_ context.Context, p *product) error { return p.has() }, startNative},
 	}
 	only := os.Getenv(WayVariable)
@@ -41,5 +44,28 @@ func startNative(ctx context.Context, p *product, servers int) (*Broker, error) 
 	return b, nil
 }
 
-// HasContainers says whether an engine for containers answers.
-func HasContainers(context.Context) bool { return false }
+func startContainer(ctx context.Context, p *product, servers int) (*Broker, error) {
+	started, err := p.container(ctx, servers)
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{close: started.Close}
+	for _, s := range started.Servers {
+		b.Nodes = append(b.Nodes, &Node{Address: s.Address, Name: s.Name, product: p, server: s})
+	}
+	return b, nil
+}
+
+// Sweep removes the containers that killed processes have left behind.
+func Sweep(ctx context.Context) error { return container.Sweep(ctx) }
+
+// HasContainers says whether brokers are started as containers: an engine
+// answers, and [WayVariable] does not forbid it.
+func HasContainers(ctx context.Context) bool {
+	for _, w := range ways() {
+		if w.name == "container" {
+			return w.has(ctx, nil) == nil
+		}
+	}
+	return false
+}

@@ -56,22 +56,29 @@ func chosen(list string) ([]broker, error) {
 // that stops what it started. What cannot be had is said, and is no error:
 // without it the tests that need it are skipped. It ends early with ctx.
 func startBrokers(ctx context.Context, log io.Writer, lookup func(string) string, wanted []broker) (endpoints []string, stop func(), err error) {
-	if err := process.Sweep(); err != nil {
+	if err := errors.Join(process.Sweep(), brokers.Sweep(ctx)); err != nil {
 		return nil, nil, err
 	}
 	s := &started{log: log}
+	containers := brokers.HasContainers(ctx)
 	var wg sync.WaitGroup
 	for _, b := range wanted {
 		if lookup(b.variable) != "" {
 			s.say("%s: the one that %s names", b.name, b.variable)
 			continue
 		}
+		if containers {
+			s.say("%s: as a container; its image is fetched if it is not there", b.name)
+			wg.Go(func() { s.start(ctx, b, containers) })
+			continue
+		}
 		ready, err := s.install(ctx, b)
 		if err != nil {
+			wg.Wait()
 			return nil, nil, errors.Join(err, s.stop())
 		}
 		if ready {
-			wg.Go(func() { s.start(ctx, b) })
+			wg.Go(func() { s.start(ctx, b, containers) })
 		}
 	}
 	wg.Wait()
@@ -100,11 +107,9 @@ func (s *started) say(format string, args ...any) {
 	fmt.Fprintf(s.log, "run: "+format+"\n", args...)
 }
 
-// install installs what a broker needs, and says false where it cannot.
+// install installs what a broker needs to run as a process, and says false
+// where it cannot.
 func (s *started) install(ctx context.Context, b broker) (ready bool, err error) {
-	if brokers.HasContainers(ctx) {
-		return true, nil // the image has it all
-	}
 	var missing []*install.Item
 	for _, item := range b.items() {
 		if err := item.Missing(); err == nil {
@@ -126,10 +131,21 @@ func (s *started) install(ctx context.Context, b broker) (ready bool, err error)
 	return true, nil
 }
 
-// start starts a broker.
-func (s *started) start(ctx context.Context, b broker) {
+// start starts a broker. Where that is not possible as a container, such as
+// without a way to its image, it is installed, to be a process.
+func (s *started) start(ctx context.Context, b broker, containers bool) {
 	begun := time.Now()
 	started, err := b.start(ctx, 1)
+	if err != nil && containers && ctx.Err() == nil {
+		s.say("%s: %v", b.name, err)
+		ready, failed := s.install(ctx, b)
+		if !ready && failed == nil {
+			return
+		}
+		if err = failed; err == nil {
+			started, err = b.start(ctx, 1)
+		}
+	}
 	if err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -149,5 +165,5 @@ func (s *started) stop() error {
 	for _, b := range s.brokers {
 		errs = append(errs, b.Close())
 	}
-	return errors.Join(append(errs, process.Sweep())...)
+	return errors.Join(append(errs, process.Sweep(), brokers.Sweep(context.Background()))...)
 }

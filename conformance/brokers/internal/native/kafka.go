@@ -109,11 +109,22 @@ func kafkaID() string {
 	}
 }
 
-// kafkaProperties is a server's configuration. What is not a matter of course:
-// groups begin at once and may notice a dead member after 1 s, topics are only there when somebody made them, there
-// are few partitions for offsets and transactions, since each costs time at
-// the first use, and a server that is killed is noticed after 4 s.
+// kafkaProperties is a server's configuration.
 func kafkaProperties(id, port, controller int, voters []string, folder *process.Folder) string {
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	listeners := fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", address, controller)
+	return KafkaSettings(id, listeners, "PLAINTEXT://"+address, "PLAINTEXT", voters) +
+		"log.dirs=" + folder.Path("data"+strconv.Itoa(id)) + "\n"
+}
+
+// KafkaSettings are a server's settings, one a line, but for where its data
+// is. The listener CONTROLLER is for the controllers, between is the one that
+// the servers use. What is not a matter of course: groups begin at once
+// and may notice a dead member after 1 s, topics
+// are only there when somebody made them, there are few partitions for offsets
+// and transactions, since each costs time at the first use, and a server that is
+// killed is noticed after 4 s.
+func KafkaSettings(id int, listeners, advertised, between string, voters []string) string {
 	replicas := len(voters)
 	inSync := 1
 	if replicas > 2 {
@@ -121,13 +132,12 @@ func kafkaProperties(id, port, controller int, voters []string, folder *process.
 	}
 	return fmt.Sprintf(`process.roles=broker,controller
 node.id=%[1]d
-controller.quorum.voters=%[4]s
-listeners=PLAINTEXT://127.0.0.1:%[2]d,CONTROLLER://127.0.0.1:%[3]d
-advertised.listeners=PLAINTEXT://127.0.0.1:%[2]d
+listeners=%[2]s
+advertised.listeners=%[3]s
+inter.broker.listener.name=%[4]s
+controller.quorum.voters=%[5]s
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs=%[5]s
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT
 auto.create.topics.enable=false
 default.replication.factor=%[6]d
 min.insync.replicas=%[7]d
@@ -142,7 +152,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=500
-`, id, port, controller, strings.Join(voters, ","), folder.Path("data"+strconv.Itoa(id)), replicas, inSync)
+`, id, listeners, advertised, between, strings.Join(voters, ","), replicas, inSync)
 }
 
 func kafkaServer(folder *process.Folder, id, port int, properties string) (*Server, error) {
@@ -165,15 +175,15 @@ func kafkaServer(folder *process.Folder, id, port int, properties string) (*Serv
 		environ: []string{"PATH=" + os.Getenv("PATH"), "JAVA_HOME=" + os.Getenv("JAVA_HOME"), "LANG=C.UTF-8", "HOME=" + folder.Path()},
 		args:    java("512m", "kafka.Kafka", config),
 	}
-	s.ready = func(ctx context.Context) error { return handshakeKafka(ctx, s.Address, id) }
+	s.ready = func(ctx context.Context) error { return HandshakeKafka(ctx, s.Address, id) }
 	s.tool = func(ctx context.Context, args ...string) (string, error) {
 		return s.run(ctx, java("128m", args[0], args[1:]...))
 	}
 	return s, nil
 }
 
-// handshakeKafka asks a server for the cluster, until it is in it itself.
-func handshakeKafka(ctx context.Context, address string, id int) error {
+// HandshakeKafka asks a server for the cluster, until it is in it itself.
+func HandshakeKafka(ctx context.Context, address string, id int) error {
 	transport := &kafka.Transport{ClientID: "messaging-brokers"}
 	defer transport.CloseIdleConnections()
 	client := kafka.Client{Addr: kafka.TCP(address), Transport: transport}

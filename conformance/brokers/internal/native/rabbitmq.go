@@ -158,7 +158,7 @@ func rabbitNode(folder *process.Folder, epmd, number int) (*Server, error) {
 		args:    []string{filepath.Join(dir, "rabbitmq-server")},
 	}
 	s.environ = rabbitEnviron(folder.Path(), home, s.Name, distribution, epmd)
-	s.ready = func(ctx context.Context) error { return handshakeAMQP(ctx, s.Address) }
+	s.ready = func(ctx context.Context) error { return HandshakeAMQP(ctx, s.Address) }
 	s.tool = func(ctx context.Context, args ...string) (string, error) {
 		return s.run(ctx, append([]string{filepath.Join(dir, "rabbitmqctl"), "--node", s.Name, "--silent"}, args...))
 	}
@@ -195,8 +195,8 @@ func (s *Server) run(ctx context.Context, args []string) (string, error) {
 	return string(out), nil
 }
 
-// handshakeAMQP opens a connection and closes it.
-func handshakeAMQP(ctx context.Context, address string) error {
+// HandshakeAMQP opens a connection to a RabbitMQ, as guest, and closes it.
+func HandshakeAMQP(ctx context.Context, address string) error {
 	config := amqp.Config{Dial: func(network, addr string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, network, addr)
 		if deadline, ok := ctx.Deadline(); ok && err == nil {

@@ -93,20 +93,31 @@ func (s *Server) Log(context.Context) string {
 
 // awaitReady tries ready until it succeeds, the child ends or ctx does.
 func awaitReady(ctx context.Context, child *process.Child, ready func(context.Context) error) error {
+	err := Ready(ctx, child.Done(), ready)
+	if ended := child.Err(); err != nil && ended != nil {
+		return ended
+	} else if err != nil {
+		return fmt.Errorf("%w; it said:\n%s", err, child.Tail())
+	}
+	return nil
+}
+
+// Ready tries a handshake until it succeeds, ended is closed or ctx ends.
+func Ready(ctx context.Context, ended <-chan struct{}, handshake func(context.Context) error) error {
 	retry := time.NewTicker(50 * time.Millisecond)
 	defer retry.Stop()
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := ready(attempt)
+		err := handshake(attempt)
 		cancel()
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-child.Done():
-			return child.Err()
+		case <-ended:
+			return fmt.Errorf("it ended: %w", err)
 		case <-ctx.Done():
-			return fmt.Errorf("%w: no handshake: %w; it said:\n%s", context.Cause(ctx), err, child.Tail())
+			return fmt.Errorf("%w: no handshake: %w", context.Cause(ctx), err)
 		case <-retry.C:
 		}
 	}
