@@ -212,6 +212,9 @@ func (b *Broker) Close() error {
 	var errs []error
 	for _, s := range b.Servers {
 		errs = append(errs, remove(ctx, b.client, s.container.GetContainerID()))
+		// It is gone, also when it was paused. This closes the connection to the
+		// engine that testcontainers has kept for it.
+		_ = s.container.Terminate(ctx, testcontainers.StopTimeout(0))
 	}
 	if b.network != nil {
 		errs = append(errs, b.network.Remove(ctx))
