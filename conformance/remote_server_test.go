@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -195,7 +196,10 @@ func (s *remoteServer) serve(c net.Conn) {
 
 func (r *remoteSession) end() {
 	if q, ok := r.subscriber.(messaging.QueueSubscriber); ok && r.server.broken == forgetsHeld {
-		_ = q.Ack(context.Background(), r.deliveries...)
+		r.mu.Lock()
+		held := slices.Clone(r.deliveries)
+		r.mu.Unlock()
+		_ = q.Ack(context.Background(), held...)
 	}
 	if r.subscriber != nil {
 		_ = r.subscriber.Close()

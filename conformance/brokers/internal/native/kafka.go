@@ -119,11 +119,10 @@ func kafkaProperties(id, port, controller int, voters []string, folder *process.
 
 // KafkaSettings are a server's settings, one a line, but for where its data
 // is. The listener CONTROLLER is for the controllers, between is the one that
-// the servers use. What is not a matter of course: groups begin at once
-// and may notice a dead member after 1 s, topics
-// are only there when somebody made them, there are few partitions for offsets
-// and transactions, since each costs time at the first use, and a server that is
-// killed is noticed after 4 s.
+// the servers use. What is not a matter of course: groups begin at once and may
+// notice a dead member after 1 s, topics are only there when somebody made them,
+// there are few partitions for offsets and transactions, since each costs time
+// at the first use, and a server that is killed is noticed after 4 s.
 func KafkaSettings(id int, listeners, advertised, between string, voters []string) string {
 	replicas := len(voters)
 	inSync := 1
