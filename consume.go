@@ -38,7 +38,8 @@ const (
 
 // ConsumeOptions are the options of [Consume]. The zero value works.
 type ConsumeOptions struct {
-	// Concurrency is the most handlers that run at once. 0 means 1.
+	// Concurrency is the most handlers that run at once, and beside them the
+	// most publishes to DeadLetter. 0 means 1.
 	Concurrency int
 
 	// Order is the order of handling. 0 means as strict as the subscriber

@@ -9,17 +9,31 @@ import (
 	"time"
 )
 
-// toBury has e published to the dead letters, for a reason.
+// toBury has e published to the dead letters, for a reason, when its turn
+// comes.
 func (c *consumer) toBury(e *entry, reason error) {
 	e.reason = reason
-	c.setState(e, burying)
+	c.setState(e, buryWaiting)
 	c.burials.push(e)
+}
+
+// nextBurial returns the next that waits for its turn, or nil. Those that were
+// lost meanwhile have been forgotten.
+func (c *consumer) nextBurial() *entry {
+	for c.burials.len() > 0 {
+		if e := c.burials.pop(); e.state == buryWaiting {
+			return e
+		}
+	}
+	return nil
 }
 
 // bury publishes e to the dead letters, and settles it when that succeeded.
 // While it fails, that is repeated. It is called, and returns, with mu held.
 func (w *worker) bury(e *entry) {
 	c := w.c
+	c.setState(e, burying)
+	c.burying++
 	c.wake()
 	c.mu.Unlock()
 	m := c.deadLetter(e)
@@ -29,6 +43,7 @@ func (w *worker) bury(e *entry) {
 		c.opts.OnError(e.d, fmt.Errorf("messaging: consume: publish to the dead letters: %w", err))
 	}
 	c.mu.Lock()
+	c.burying--
 	switch {
 	case c.ended:
 	case err == nil:
@@ -41,10 +56,7 @@ func (w *worker) bury(e *entry) {
 	default:
 		e.buries++
 		e.terse = errors.Is(err, ErrTooLarge)
-		c.later(e, buryDelayed, defaultBackoff(e.buries, err), func(e *entry) {
-			c.setState(e, burying)
-			c.burials.push(e)
-		})
+		c.later(e, buryWaiting, defaultBackoff(e.buries, err), c.burials.push)
 	}
 }
 

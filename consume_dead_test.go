@@ -341,3 +341,90 @@ func TestConsumeAtMostOnceDoesNotStartAfterAnUncertainSettle(t *testing.T) {
 		}
 	})
 }
+
+// stuckLetters is a publisher that takes nothing until it is told.
+type stuckLetters struct {
+	letters
+	now, most atomic.Int32
+	free      chan struct{}
+}
+
+func (l *stuckLetters) Publish(ctx context.Context, ms ...messaging.Message) error {
+	n := l.now.Add(1)
+	defer l.now.Add(-1)
+	for most := l.most.Load(); n > most && !l.most.CompareAndSwap(most, n); most = l.most.Load() {
+	}
+	select {
+	case <-l.free:
+		return l.letters.Publish(ctx, ms...)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestConsumePublishesNoMoreDeadLettersAtOnceThanConcurrency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.arrive(messages(50)...)
+		dead := &stuckLetters{free: make(chan struct{})}
+		h := func(context.Context, *messaging.Delivery) error { return messaging.Reject(errBroken) }
+		c := consume(t, q, h, &messaging.ConsumeOptions{Concurrency: 3, DeadLetter: dead})
+		synctest.Wait()
+		if n := dead.now.Load(); n != 3 {
+			t.Errorf("%d publishes are under way, want 3", n)
+		}
+		close(dead.free)
+		synctest.Wait()
+		if n, most := len(dead.all()), dead.most.Load(); n != 50 || most != 3 {
+			t.Errorf("%d dead letters, at most %d at once; want 50 and 3", n, most)
+		}
+		if n := len(q.done("ack")); n != 50 {
+			t.Errorf("acknowledged %d", n)
+		}
+		if err := c.end(); err != nil {
+			t.Errorf("Consume: %v", err)
+		}
+	})
+}
+
+// What waits for its turn at the dead letters is forgotten when its partition
+// is lost, and does not hold up the partition's next assignment.
+func TestConsumeForgetsWhatWaitsForTheDeadLettersWhenItIsLost(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStream()
+			lease, again := new(messaging.Lease), new(messaging.Lease)
+			s.arrive(records(new(messaging.Lease), "stuck", 0, 1)...)
+			dead := &stuckLetters{free: make(chan struct{})}
+			var started, told log
+			h := func(_ context.Context, d *messaging.Delivery) error {
+				started.add("%s", d.ID)
+				if d.Lease == again {
+					return nil
+				}
+				return messaging.Reject(errBroken)
+			}
+			c := consume(t, s, h, &messaging.ConsumeOptions{DeadLetter: dead, OnError: told.onError})
+			synctest.Wait()
+			s.arrive(records(lease, "p", 0, 1)...)
+			synctest.Wait()
+			lease.Lose()
+			s.arrive(records(again, "p", 0, 2)...)
+			synctest.Wait()
+			equal(t, "started", started.all(), []string{"stuck/0", "p/0", "p/0", "p/1"})
+			equal(t, "told", told.all(), []string{"stuck/0: broken", "p/0: broken", "p/0: " + messaging.ErrLost.Error()})
+			if cut {
+				if err := c.end(); !errors.Is(err, messaging.ErrGrace) {
+					t.Errorf("Consume: %v", err)
+				}
+				return
+			}
+			close(dead.free)
+			synctest.Wait()
+			equal(t, "dead letters", dead.all(), []string{"stuck/0"})
+			if err := c.end(); err != nil {
+				t.Errorf("Consume: %v", err)
+			}
+		})
+	}
+}

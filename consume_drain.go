@@ -109,7 +109,7 @@ func (c *consumer) lose(l *lane, err error) {
 		switch e.state {
 		case running, burying, dropped:
 			continue
-		case backingOff, buryDelayed, failed, done:
+		case backingOff, buryWaiting, failed, done:
 			c.stopTimer(e)
 			if e.started {
 				c.tell(e.d, err)
@@ -168,7 +168,7 @@ func (c *consumer) cut() {
 		c.stopTimer(e)
 		c.cutShort(e)
 	}
-	for e := c.burials.pop(); e != nil; e = c.burials.pop() {
+	for e := c.nextBurial(); e != nil; e = c.nextBurial() {
 		c.cutShort(e)
 	}
 	for _, p := range c.partitions {

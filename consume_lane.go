@@ -20,7 +20,7 @@ type lane struct {
 	tail     *entry            // Ordered: the last one, which the next will wait for
 	tails    map[string]*entry // OrderedByKey: the same for each key
 	parked   []*entry          // a queue's that wait for a handler of their key, at most once
-	waits    int               // entries in waiting, backingOff and buryDelayed
+	waits    int               // entries in waiting, backingOff and buryWaiting
 	active   int               // entries in running and burying
 	places   int               // of the next entry
 	top      int               // one above the place of the highest that was started
@@ -44,8 +44,8 @@ const (
 	waiting     state = iota // to be started
 	running                  // in a slot
 	backingOff               // failed, to be tried again in its place
-	burying                  // being published to the dead letters
-	buryDelayed              // that failed and is to be repeated
+	buryWaiting              // to be published to the dead letters, or once more after a while
+	burying                  // being published there
 	failed                   // to be given back when its lane is finished
 	done                     // to be committed
 	dropped                  // given back or lost
@@ -340,7 +340,7 @@ func (c *consumer) takeReady() *entry {
 func (c *consumer) setState(e *entry, s state) {
 	count := func(s state, by int) {
 		switch s {
-		case waiting, backingOff, buryDelayed:
+		case waiting, backingOff, buryWaiting:
 			e.lane.waits += by
 		case running, burying:
 			e.lane.active += by

@@ -38,6 +38,7 @@ type consumer struct {
 	idle      []*worker
 	waking    bool  // a goroutine is on its way to pick
 	jobs      int   // under way
+	burying   int   // publishes to the dead letters
 	running   int   // handlers, with their settles when at most once
 	inHand    int   // deliveries received and not yet settled or given back
 	releasing int   // those of inHand that are only being given back
@@ -52,7 +53,7 @@ type consumer struct {
 	all        *lane                 // the queue's only lane; nil on a stream
 	partitions map[string]*partition // a stream's
 	ready      fifo[*lane]           // lanes with something to run
-	burials    fifo[*entry]          // to be dead-lettered now
+	burials    fifo[*entry]          // to be dead-lettered when it is their turn, see nextBurial
 	timers     map[*entry]*time.Timer
 	acks       *settle
 	releases   *settle
@@ -107,7 +108,7 @@ func (c *consumer) pick() jobKind {
 		return jobHandle
 	case c.settles.len() > 0:
 		return jobSettle
-	case c.burials.len() > 0:
+	case c.burials.len() > 0 && c.burying < c.opts.Concurrency:
 		return jobBury
 	case c.demand() > 0:
 		return jobReceive
@@ -213,7 +214,9 @@ func (w *worker) do(kind jobKind) {
 	case jobSettle:
 		c.settle(c.settles.pop())
 	case jobBury:
-		w.bury(c.burials.pop())
+		if e := c.nextBurial(); e != nil {
+			w.bury(e)
+		}
 	case jobReceive:
 		c.receive()
 	}
