@@ -34,8 +34,10 @@ func parseChannels(file string, content []byte, backends messaging.Backends) (*c
 	dec := json.NewDecoder(bytes.NewReader(content))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(&parsed)
-	if err == nil && dec.More() {
-		err = errors.New("more follows after the closing brace")
+	if err == nil {
+		if _, more := dec.Token(); more != io.EOF { // not dec.More, which a brace too many escapes
+			err = errors.New("more follows after the closing brace")
+		}
 	}
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the file is empty")

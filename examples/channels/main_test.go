@@ -76,14 +76,15 @@ func TestChannelsOnRabbitMQ(t *testing.T) {
 func TestFilesThatAreWrong(t *testing.T) {
 	const rest = `, "invoices": "mem://c", "rejected": "mem://d"}}`
 	for content, want := range map[string]string{
-		"":                                       "line 1: the file is empty",
-		"{}":                                     "no channels: want",
-		`{"channels": {"orders": "mem:/`:         "line 1: unexpected EOF",
-		"{\n\n\"channels\": {,}}":                "line 3: invalid character ','",
-		"{\"channels\":\n{\"orders\": 7}}":       "line 2: json: cannot unmarshal number",
-		`{"chanels": {}}`:                        `unknown field "chanels"`,
-		`{"channels": {"orders": "mem://a"}} {}`: "more follows",
-		`{"channels": {"order": "mem://a"` + rest:              `no channel "orders"; there are: invoices, order, rejected`,
+		"":                                        "line 1: the file is empty",
+		"{}":                                      "no channels: want",
+		`{"channels": {"orders": "mem:/`:          "line 1: unexpected EOF",
+		"{\n\n\"channels\": {,}}":                 "line 3: invalid character ','",
+		"{\"channels\":\n{\"orders\": 7}}":        "line 2: json: cannot unmarshal number",
+		`{"chanels": {}}`:                         `unknown field "chanels"`,
+		`{"channels": {"orders": "mem://a"}} {}`:  "more follows",
+		`{"channels": {"orders": "mem://a"}}}`:    "more follows",
+		`{"channels": {"order": "mem://a"` + rest: `no channel "orders"; there are: invoices, order, rejected`,
 		`{"channels": {"orders": "bunny://u:secret@h"` + rest:  `channel "orders": messaging: open bunny://h: no backend has scheme "bunny"; there are: `,
 		`{"channels": {"orders": "mem://u:secret%zz@h"` + rest: `channel "orders": messaging: the url does not parse`,
 		`{"channels": {"orders": "mem://u:secret@h"` + rest:    `channel "orders": memory: open queue mem://`,

@@ -191,6 +191,8 @@ func TestArguments(t *testing.T) {
 	show(t, in(), "a", "b").mustBe(t, exitUsage, "at most one file")
 	show(t, in(), "-url", "mem://x?nope=1").mustBe(t, exitFailed, `unknown url parameter "nope"`)
 	show(t, in(), "-url", "bunny://h").mustBe(t, exitFailed, `no backend has scheme "bunny"; there are: `)
+	show(t, in(), "-url", "mem://").mustBe(t, exitFailed, "names no channel")
+	show(t, in(), "-url", "mem://x?subject=a.#").mustBe(t, exitFailed, "write it as %23")
 
 	p := in()
 	p.getenv = func(name string) string { return map[string]string{"MESSAGING_URL": "mem://from-env"}[name] }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"sync"
 )
 
@@ -101,11 +102,11 @@ func (t *tour) consumeUntil(ctx context.Context, all *tally, meanwhile func(cont
 }
 
 // withDefaults adds parameters, as names and values, to a URL that does not
-// have them. One that does not parse is returned as it is: opening it says so,
-// without quoting it.
+// have them. One that does not parse, or has a #, is returned as it is: opening
+// it says so, without quoting it.
 func withDefaults(rawURL string, pairs ...string) string {
 	u, err := url.Parse(rawURL)
-	if err != nil {
+	if err != nil || strings.Contains(rawURL, "#") {
 		return rawURL
 	}
 	q, err := url.ParseQuery(u.RawQuery)
@@ -117,8 +118,8 @@ func withDefaults(rawURL string, pairs ...string) string {
 			q.Set(pairs[i], pairs[i+1])
 		}
 	}
-	u.RawQuery = q.Encode()
-	return u.String()
+	text, _, _ := strings.Cut(rawURL, "?") // not u.String, which makes mem: of mem://
+	return text + "?" + q.Encode()
 }
 
 // shown is the URL without what may be secret: its user and parameters.
