@@ -28,6 +28,7 @@ func (l *lane) answered(code int16) action {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.onWire = false
+	l.last = codeError(code)
 	b := l.inFlight
 	switch kafkago.Error(code) {
 	case 0, kafkago.DuplicateSequenceNumber:
@@ -94,6 +95,7 @@ func (l *lane) lost(err error, sent bool) action {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.onWire = false
+	l.last = err
 	l.inFlight.unknown = l.inFlight.unknown || sent
 	if !l.p.o.retry || permanent(err) {
 		l.giveUp(err)

@@ -249,19 +249,28 @@ func (c *call) leaveBatch(u use, b *batch, why error) {
 	for _, f := range c.fates {
 		known = known || f.b == b
 	}
-	err := why
+	var err error
 	if u.l.inFlight == b && (u.l.onWire || b.unknown) {
 		if errors.Is(why, messaging.ErrClosed) {
 			why = errGaveUp
 		}
-		err = uncertain(why)
+		err = uncertain(u.l.because(why))
 	} else {
+		err = u.l.because(why)
 		b.cancel(u.span)
 	}
 	if !known {
 		b.waiters--
 		c.fates = append(c.fates, fate{b, err})
 	}
+}
+
+// because adds to the end of a context what was in the way. mu is held.
+func (l *lane) because(why error) error {
+	if l.last == nil {
+		return why
+	}
+	return fmt.Errorf("%w: partition %d: %w", why, l.partition, l.last)
 }
 
 // outcomes returns the error of each argument, or nil when there are none.

@@ -22,9 +22,9 @@ func newTarget(broker *brokers.Broker) func() *conformance.Target {
 			Name:    "kafka 4.1.0",
 			Backend: f,
 			URL: func(channel string) string {
-				return "kafka://" + address + "/" + channel + "?create=true&partitions=4&session=2s"
+				return "kafka://" + address + "/" + channel + "?create=true&partitions=4&session=1s"
 			},
-			Timing: conformance.Timing{Session: 2 * time.Second},
+			Timing: conformance.Timing{Session: time.Second},
 			Hooks: conformance.Hooks{
 				Crash:  crash,
 				Freeze: f.freeze,
@@ -63,7 +63,24 @@ func TestConformance(t *testing.T) {
 	if rules == "" {
 		t.Skip("takes longer than go test's ten minutes: MESSAGING_RULES=all go test -timeout 2h -run Conformance ./kafka")
 	}
-	o := &conformance.Options{Most: 300}
+	// Some scenarios take minutes: what each came to is shown when it has ended.
+	began := time.Now()
+	o := &conformance.Options{Most: 300, Histories: func(h *conformance.History) {
+		t.Logf("%s under %s ended after %v", h.Scenario, h.Fault, time.Since(began).Round(time.Second))
+		began = time.Now()
+		report, err := conformance.Check(conformance.Claims{Most: 300}, h)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, c := range report.Cells {
+			for i, v := range c.Violations {
+				if i < 2 {
+					t.Logf("%s violated: %s\n    %s", c.Rule, v.Text, strings.Join(v.Excerpt, "\n    "))
+				}
+			}
+		}
+	}}
 	if rules != "all" {
 		o.Rules = strings.Split(rules, ",")
 	}

@@ -195,7 +195,8 @@ func (c *conn) authenticate(ctx context.Context, m sasl.Mechanism) error {
 	session, out, err := m.Start(ctx)
 	for done := false; err == nil && !done; {
 		if r, err = c.call(deadline, &saslauthenticate.Request{AuthBytes: out}); err != nil {
-			return hung(err, "the SASL login")
+			// Some end the connection instead of an answer.
+			return fmt.Errorf("%w: check the user and the password", hung(err, "the SASL login"))
 		}
 		answer := r.(*saslauthenticate.Response)
 		if answer.ErrorCode != 0 {

@@ -88,6 +88,9 @@ func (k *coordinator) cursors(ctx context.Context) (map[int32]int64, error) {
 		return nil, err
 	}
 	answer := r.(*offsetfetch.Response)
+	if kafkago.Error(answer.ErrorCode) == kafkago.GroupIdNotFound {
+		return map[int32]int64{}, nil
+	}
 	if err := k.heed(answer.ErrorCode); err != nil {
 		return nil, err
 	}

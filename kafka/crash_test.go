@@ -160,15 +160,25 @@ func admin(address string) (_ *kafkago.Client, end func()) {
 	return &kafkago.Client{Addr: kafkago.TCP(address), Timeout: 10 * time.Second, Transport: t}, t.CloseIdleConnections
 }
 
-// deleteTopic deletes a topic.
+// deleteTopic deletes a topic, and returns when it is gone.
 func deleteTopic(ctx context.Context, address, topic string) error {
 	client, end := admin(address)
 	defer end()
 	r, err := client.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
-	if err != nil {
-		return err
+	if err != nil || r.Errors[topic] != nil {
+		return errors.Join(err, r.Errors[topic])
 	}
-	return r.Errors[topic]
+	// The answer is the controller's: the brokers hear of it a little later.
+	c := newCluster(&options{topic: topic, seeds: []string{address}})
+	defer c.close()
+	for try := 1; ; try++ {
+		if err := c.refresh(ctx, time.Now()); err != nil || isMissing(c.layout().code) {
+			return err
+		}
+		if err := c.wait(ctx, backoff(try)); err != nil {
+			return err
+		}
+	}
 }
 
 // addPartitions adds partitions to a topic.

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -256,7 +257,7 @@ func (f *fetcher) keep(a *assignment, p fetched) {
 	if p.err != nil {
 		// It may have been broken on its way.
 		if r.failures++; r.failures > mostCorrupt {
-			a.failed = p.err
+			a.failed = fmt.Errorf("partition %s: %w", a.name, p.err)
 		} else {
 			r.retryAt = time.Now().Add(backoff(r.failures))
 			f.s.o.log.Warn("kafka: fetched again", "partition", a.partition, "error", p.err)

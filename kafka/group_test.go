@@ -151,13 +151,19 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// tick lets others work, and fails the test when its time is over.
+// tick lets others work between two looks at something, and fails the test when
+// its time is over.
 func tick(ctx context.Context, t *testing.T) {
+	t.Helper()
+	pause(ctx, t, 5*time.Millisecond)
+}
+
+func pause(ctx context.Context, t *testing.T, d time.Duration) {
 	t.Helper()
 	select {
 	case <-ctx.Done():
 		t.Fatal("it does not come to that")
-	case <-time.After(5 * time.Millisecond):
+	case <-time.After(d):
 	}
 }
 

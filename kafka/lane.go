@@ -23,6 +23,7 @@ type lane struct {
 	onWire   bool     // a request with it is under way
 	queued   bool     // in a sender's list, or with the mender
 	who      identity // of the next batch; id below 0 for none yet
+	last     error    // why the latest attempt failed; nil when it did not
 }
 
 // room returns a batch that takes a message of that size: the last one, or a
@@ -118,7 +119,7 @@ func (l *lane) renew() {
 // stored is the end of the batch under way: the broker has it. mu is held.
 func (l *lane) stored() {
 	b := l.inFlight
-	l.inFlight = nil
+	l.inFlight, l.last = nil, nil
 	l.who.sequence = nextSequence(l.who.sequence, b.n)
 	b.finish(nil)
 }

@@ -45,16 +45,9 @@ func (m *mender) add(l *lane) {
 	}
 }
 
-// run helps until the publisher is closed. Then everything that is left ends.
+// run helps until the publisher is closed.
 func (m *mender) run() {
 	p := m.p
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for _, l := range p.all {
-			l.fail(errGaveUp)
-		}
-	}()
 	every := time.NewTicker(refreshEvery)
 	defer every.Stop()
 	for {
@@ -93,6 +86,9 @@ func (m *mender) mend(lanes []*lane) {
 		}
 	}
 	err := m.locate()
+	if err != nil {
+		m.idle = 0 // whoever comes next is told at once
+	}
 	for _, l := range lanes {
 		switch {
 		case err != nil:
