@@ -41,9 +41,9 @@ func rabbitCases() []group {
 		for _, size := range []int{128, 1024} {
 			r := rabbit{broker, kind}
 			at := fmt.Sprintf("rabbitmq/%s/%dB/", kind, size)
-			raw, peer := "window of 1000", "watermill"
+			raw, peer, plainPeer := "window of 1000", "watermill, pool of 64", "watermill"
 			publish := group{work: work{Size: size, Producers: 1}, contenders: []contender{
-				r.publish(raw, 20_000, r.rawWindow), r.publish(peer, 6000, r.watermill),
+				r.publish(raw, 20_000, r.rawWindow), r.publish(peer, 6000, r.watermill(pooled)), r.publish(plainPeer, 2000, r.watermill(0)),
 			}}
 			for _, o := range []struct {
 				name           string
@@ -52,7 +52,8 @@ func rabbitCases() []group {
 				publish.contenders = append(publish.contenders, r.publish(o.name, 20_000, r.ours(o.callers, o.batch)))
 				publish.rows = append(publish.rows,
 					row{at + "publish/" + o.name, o.name, []string{raw}, rate, target{atLeast: 1}},
-					row{at + "publish/" + o.name + "/peer", o.name, []string{peer}, rate, target{atLeast: 5}})
+					row{at + "publish/" + o.name + "/peer", o.name, []string{plainPeer}, rate, target{atLeast: 5}},
+					row{at + "publish/" + o.name + "/pooled peer", o.name, []string{peer}, rate, target{}})
 			}
 			single := group{work: publish.work, contenders: []contender{
 				r.publish("raw", 1500, r.rawSync), r.publish("one by one", 1500, r.ours(1, 1)),
@@ -199,12 +200,21 @@ func (r rabbit) rawSync(_ context.Context, queue string, w work, m *meter) error
 	return nil
 }
 
-// watermill publishes with as many callers as its pool has channels.
-func (r rabbit) watermill(_ context.Context, queue string, w work, m *meter) error {
-	const callers = 64
-	config := wamqp.NewDurableQueueConfig(r.broker)
-	config.Publish.ConfirmDelivery, config.Publish.ChannelPoolSize, config.Publish.Mandatory = true, callers, true
-	config.TopologyBuilder = declared{}
+// pooled is how many callers Watermill has, and how many channels its pool.
+const pooled = 64
+
+// watermill publishes with 64 callers and a pool of so many channels; 0, its
+// default, is none.
+func (r rabbit) watermill(pool int) func(context.Context, string, work, *meter) error {
+	return func(_ context.Context, queue string, w work, m *meter) error {
+		config := wamqp.NewDurableQueueConfig(r.broker)
+		config.Publish.ConfirmDelivery, config.Publish.ChannelPoolSize, config.Publish.Mandatory = true, pool, true
+		config.TopologyBuilder = declared{}
+		return publishWatermill(config, queue, w, m)
+	}
+}
+
+func publishWatermill(config wamqp.Config, queue string, w work, m *meter) error {
 	p, err := wamqp.NewPublisher(config, watermill.NopLogger{})
 	if err != nil {
 		return err
@@ -212,7 +222,7 @@ func (r rabbit) watermill(_ context.Context, queue string, w work, m *meter) err
 	defer p.Close()
 	body := w.body()
 	m.start()
-	err = share(w.Messages, callers, func(n int) error {
+	err = share(w.Messages, pooled, func(n int) error {
 		for range n {
 			if err := p.Publish(queue, message.NewMessage(messaging.NewID(), body)); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -18,6 +19,8 @@ import (
 // their confirms.
 type lane struct {
 	c       *connection
+	load    *atomic.Int64 // of the pipe: messages in flight
+	latest  *atomic.Int64 // of the pipe: when a confirm left a lane idle
 	ch      *amqp.Channel
 	over    chan struct{}
 	returns chan amqp.Return // holds more than the window: amqp091 drops what nobody takes
@@ -29,7 +32,6 @@ type lane struct {
 	limit     int   // the window
 	clean     int   // confirms to come before a careful lane has its whole window
 	inFlight  int
-	idleSince time.Time
 	probe     chan struct{}  // not nil while the first message after a pause is alone in flight
 	prober    uint64         // its delivery tag
 	returned  map[letter]int // unroutable, and not yet known to whoever published it
@@ -41,8 +43,8 @@ type lane struct {
 type letter struct{ id, key string }
 
 const (
-	// probeAfter is for how long nothing was in flight before one message goes
-	// alone. When the exchange has gone meanwhile, or may not be written to any
+	// probeAfter is for how long nothing was answered before one message goes
+	// alone on a lane where nothing is in flight. When the exchange has gone meanwhile, or may not be written to any
 	// more, it is known which message was refused; with more in flight, the
 	// broker does not say which were before it. Under load nothing waits.
 	probeAfter = time.Millisecond
@@ -65,7 +67,7 @@ func (l *lane) why() error {
 }
 
 // openLane opens a lane on the pipe's connection.
-func (p *pipe) openLane(ctx context.Context) (*lane, error) {
+func (p *pipe) openLane(ctx context.Context, load *atomic.Int64) (*lane, error) {
 	b := bound{ctx: ctx}
 	defer b.end()
 	c, err := p.conns.get(&b)
@@ -84,7 +86,7 @@ func (p *pipe) openLane(ctx context.Context) (*lane, error) {
 	}
 	done := make(chan result, 1)
 	c.wg.Go(func() {
-		l, err := newLane(c, careful)
+		l, err := newLane(c, load, &p.answered, careful)
 		done <- result{l, err}
 	})
 	select {
@@ -95,15 +97,16 @@ func (p *pipe) openLane(ctx context.Context) (*lane, error) {
 	}
 }
 
-func newLane(c *connection, careful bool) (*lane, error) {
+func newLane(c *connection, load, latest *atomic.Int64, careful bool) (*lane, error) {
 	ch, err := c.conn.Channel()
 	if err != nil {
 		return nil, err
 	}
 	l := &lane{
-		c: c, ch: ch, over: make(chan struct{}), limit: laneWindow, idleSince: time.Now(),
+		c: c, load: load, latest: latest, ch: ch, over: make(chan struct{}), limit: laneWindow,
 		room: make(chan struct{}, 1), wake: make(chan struct{}, 1), returned: map[letter]int{},
 	}
+	load.Store(0)
 	if careful {
 		l.limit, l.clean = 1, carefulFor
 	}
@@ -231,7 +234,7 @@ func (l *lane) offer(exchange string, it *item) (wait <-chan struct{}, err error
 	if l.inFlight >= l.limit {
 		return l.room, nil
 	}
-	probe := l.inFlight == 0 && time.Since(l.idleSince) > probeAfter
+	probe := l.inFlight == 0 && time.Now().UnixNano()-l.latest.Load() > int64(probeAfter)
 	it.confirm, err = l.ch.PublishWithDeferredConfirm(exchange, it.key, true, false, it.p)
 	if err != nil {
 		it.confirm = nil
@@ -240,6 +243,7 @@ func (l *lane) offer(exchange string, it *item) (wait <-chan struct{}, err error
 	if probe {
 		l.probe, l.prober = make(chan struct{}), it.confirm.DeliveryTag
 	}
+	l.load.Add(1)
 	if l.inFlight++; l.inFlight < l.limit {
 		l.signal(l.room) // for the next that waits
 	}
@@ -311,8 +315,9 @@ func (l *lane) landed(tag uint64) (alone bool) {
 	if l.ch.IsClosed() {
 		return alone // the others are still counted, for them to see that they were not alone
 	}
+	l.load.Add(-1)
 	if l.inFlight--; l.inFlight == 0 {
-		l.idleSince = time.Now()
+		l.latest.Store(time.Now().UnixNano())
 	}
 	if l.probe != nil && l.prober == tag {
 		close(l.probe)

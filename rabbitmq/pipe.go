@@ -21,8 +21,10 @@ type pipe struct {
 	exchange string
 	conns    *link[*connection]
 	lanes    [laneCount]*link[*lane]
-	next     atomic.Uint32
-	largest  atomic.Int64 // the largest body that the broker takes, where it has said so; else 0
+	load     [laneCount]atomic.Int64 // messages in flight
+	next     atomic.Uint32           // the lane that is next when all are full
+	answered atomic.Int64            // when the latest confirm came that left a lane idle, in ns of Unix
+	largest  atomic.Int64            // the largest body that the broker takes, where it has said so; else 0
 }
 
 const (
@@ -61,7 +63,7 @@ func newPipe(o *options, exchange string, c *connection) *pipe {
 		},
 		func(err error) { o.say("rabbitmq: a publisher cannot connect", "broker", o.dialer.addr, "error", err) })
 	for i := range p.lanes {
-		p.lanes[i] = newLink(nil, 0, p.openLane, nil, nil)
+		p.lanes[i] = newLink(nil, 0, func(ctx context.Context) (*lane, error) { return p.openLane(ctx, &p.load[i]) }, nil, nil)
 	}
 	return p
 }
@@ -101,7 +103,7 @@ func (p *pipe) stop() {
 // publish publishes items, and returns when each is done or b says that there
 // is no more time.
 func (p *pipe) publish(b *bound, items []item) {
-	home := p.lanes[p.next.Add(1)%laneCount]
+	home := p.home(len(items))
 	for pause := firstNackPause; ; pause = min(2*pause, mostNackPause) {
 		if p.refuseLarge(items) {
 			return
@@ -139,6 +141,18 @@ func (p *pipe) publish(b *bound, items []item) {
 			}
 		}
 	}
+}
+
+// home returns the first lane that has room for n messages, or one in turn. A
+// lane that others use is better than one that nobody does: the broker confirms
+// more messages at once.
+func (p *pipe) home(n int) *link[*lane] {
+	for i := range p.load {
+		if load := p.load[i].Load(); load == 0 || int(load)+n <= laneWindow {
+			return p.lanes[i]
+		}
+	}
+	return p.lanes[p.next.Add(1)%laneCount]
 }
 
 var (
