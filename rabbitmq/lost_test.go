@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,12 +74,13 @@ func TestReceiveReconnects(t *testing.T) {
 func TestRefusedLater(t *testing.T) {
 	u := address(t, "create=true&timeout=30s")
 	faulty, through := newProxy(t, u)
-	auth := &amqp.PlainAuth{Username: "guest", Password: "guest"}
+	auth := new(changing)
+	auth.set("guest")
 	b := &Backend{Config: amqp.Config{SASL: []amqp.Authentication{auth}}}
 	q, p := openQueue(t, b, through), openPublisher(t, b, through)
 	publish(t, p, 1)
 	receive(t, q, 1)
-	auth.Password = "s3cret"
+	auth.set("s3cret")
 	faulty.cut()
 	_, err := q.Receive(soon(t), 1)
 	if err == nil || !strings.Contains(err.Error(), "password") || strings.Contains(err.Error(), "s3cret") {
@@ -87,6 +89,15 @@ func TestRefusedLater(t *testing.T) {
 	if err := p.Publish(soon(t), messaging.Message{}); err == nil || !strings.Contains(err.Error(), "password") || errors.Is(err, messaging.ErrUncertain) {
 		t.Errorf("Publish: %v", err)
 	}
-	auth.Password = "guest"
+	auth.set("guest")
 	check(t, p.Publish(soon(t), messaging.Message{}))
 }
+
+// changing is the user guest, whose password changes.
+type changing struct{ password atomic.Pointer[string] }
+
+func (c *changing) set(password string) { c.password.Store(&password) }
+
+func (c *changing) Mechanism() string { return "PLAIN" }
+
+func (c *changing) Response() string { return "\x00guest\x00" + *c.password.Load() }

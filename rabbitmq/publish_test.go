@@ -356,3 +356,40 @@ func TestLargestIn(t *testing.T) {
 		}
 	}
 }
+
+// What the broker finds too large is ErrTooLarge, and known from then on. What
+// was in flight beside it, on the channel that the broker closed for it, is
+// taken.
+func TestTooLargeForTheBroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it sends more than 128 MiB: run it without -short")
+	}
+	u := address(t, "create=true&type=classic")
+	p := openPublisher(t, &Backend{}, u)
+	large := messaging.Message{Body: make([]byte, 128<<20+1)} // RabbitMQ's default is 128 MiB, and 16 from 4.0 on
+	for range 2 {
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				for range 20 {
+					if err := p.Publish(soon(t), messaging.Message{}, messaging.Message{}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		err := p.Publish(ctx, messaging.Message{}, large, messaging.Message{})
+		cancel()
+		wg.Wait()
+		for i := range 3 {
+			one := messaging.ErrorAt(err, i)
+			if (i == 1) != errors.Is(one, messaging.ErrTooLarge) || errors.Is(one, messaging.ErrUncertain) || i != 1 && one != nil {
+				t.Errorf("place %d: %v", i, one)
+			}
+		}
+	}
+	if p.pipe.largest.Load() == 0 {
+		t.Error("the limit was not learned")
+	}
+}
