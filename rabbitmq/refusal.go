@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -69,4 +71,21 @@ func preconditionErr(e *amqp.Error) error {
 		return fmt.Errorf("%w: it exists already, declared otherwise: open without create=true, say type=classic or type=quorum as it is, or delete it", e)
 	}
 	return e
+}
+
+var tooLarge = regexp.MustCompile(`message size \d+ is larger than (?:configured )?max size (\d+)`)
+
+// largestIn reads the broker's limit out of its refusal of a message that is
+// above it, which closes the channel.
+func largestIn(cause error) (int, bool) {
+	e, ok := errors.AsType[*amqp.Error](cause)
+	if !ok || e.Code != amqp.PreconditionFailed {
+		return 0, false
+	}
+	m := tooLarge.FindStringSubmatch(e.Reason)
+	if m == nil {
+		return 0, false
+	}
+	n, err := strconv.Atoi(m[1])
+	return n, err == nil
 }
