@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -79,6 +80,11 @@ func (w *wire) flush() {
 	defer close(w.gone)
 	for range w.wake {
 		for {
+			// Whoever gave us something has others beside it that are about to:
+			// a confirm wakes many callers. They go first. (Measured with 64 and
+			// 1000 of them on two cores: 0.06 and 0.02 writes a message instead
+			// of 0.13 and 0.09.)
+			runtime.Gosched()
 			w.mu.Lock()
 			out := w.buf
 			if len(out) == 0 {
