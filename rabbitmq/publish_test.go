@@ -185,6 +185,8 @@ func TestPublishUncertain(t *testing.T) {
 	u := address(t, "create=true")
 	cutter, through := newProxy(t, u)
 	p, once := openPublisher(t, &Backend{}, through), openPublisher(t, &Backend{NoRetry: true}, through)
+	p.pipe.open(t)
+	once.pipe.open(t)
 	cutter.set(true, false)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -215,6 +217,19 @@ func TestPublishUncertain(t *testing.T) {
 }
 
 // inFlight is how many messages wait for their confirms.
+// open waits until every lane is open: one that is not when its connection goes
+// deaf sends nothing.
+func (p *pipe) open(t *testing.T) {
+	t.Helper()
+	b := bound{ctx: soon(t)}
+	defer b.end()
+	for _, l := range p.lanes {
+		if _, err := l.get(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (p *pipe) inFlight() (n int) {
 	for _, link := range p.lanes {
 		link.mu.Lock()
@@ -284,6 +299,7 @@ func TestClosePublisherUnanswered(t *testing.T) {
 	u := address(t, "create=true&heartbeat=10m")
 	deaf, through := newProxy(t, u)
 	p := openPublisher(t, &Backend{}, through)
+	p.pipe.open(t)
 	deaf.set(true, false)
 	outcomes := make(chan error, 1)
 	go func() { outcomes <- p.Publish(t.Context(), make([]messaging.Message, 5*laneWindow)...) }()
