@@ -74,6 +74,10 @@
 // then the broker sends ahead as much as the window allows, which is not for
 // others until it is settled, released or the subscriber closed.
 //
+// What was sent ahead to a subscriber that dies is marked as redelivered when it
+// comes again, although nobody has seen it: Consume at most once settles that
+// unhandled. With an inflight= equal to Concurrency the least is lost so.
+//
 // AMQP has no answer to an acknowledgement. Ack returns when it was written to
 // the connection: if that or the broker dies before the broker has read it, the
 // message comes again, although Ack was nil. (Waiting for the answer to another
