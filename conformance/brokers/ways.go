@@ -56,8 +56,14 @@ func startContainer(ctx context.Context, p *product, servers int) (*Broker, erro
 	return b, nil
 }
 
-// Sweep removes the containers that killed processes have left behind.
-func Sweep(ctx context.Context) error { return container.Sweep(ctx) }
+// Sweep removes the containers that killed processes have left behind, where
+// brokers are started as containers.
+func Sweep(ctx context.Context) error {
+	if !HasContainers(ctx) {
+		return nil
+	}
+	return container.Sweep(ctx)
+}
 
 // HasContainers says whether brokers are started as containers: an engine
 // answers, and [WayVariable] does not forbid it.

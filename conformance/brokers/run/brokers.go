@@ -123,7 +123,7 @@ func (s *started) install(ctx context.Context, b broker) (ready bool, err error)
 	}
 	for _, item := range missing {
 		begun := time.Now()
-		if err := item.Install(ctx, s.log); err != nil {
+		if err := item.Install(ctx); err != nil {
 			return false, err
 		}
 		s.say("%s: installed %s in %v", b.name, item.Name, time.Since(begun).Round(100*time.Millisecond))

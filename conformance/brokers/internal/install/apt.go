@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -25,7 +24,7 @@ func apt(name, cost string, missing func() error, brew string, packages ...strin
 			}
 			return nil
 		},
-		install: func(ctx context.Context, log io.Writer) error {
+		install: func(ctx context.Context) error {
 			return withoutServices(func() error { return aptInstall(ctx, packages) })
 		},
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 
@@ -26,7 +25,7 @@ type Item struct {
 	// Impossible says what is missing to install it, and what to type.
 	Impossible func() error
 
-	install func(ctx context.Context, log io.Writer) error
+	install func(ctx context.Context) error
 }
 
 // RabbitMQ returns what RabbitMQ needs.
@@ -44,8 +43,8 @@ func Kafka() []*Item {
 }
 
 // Install installs it.
-func (i *Item) Install(ctx context.Context, log io.Writer) error {
-	if err := i.install(ctx, log); err != nil {
+func (i *Item) Install(ctx context.Context) error {
+	if err := i.install(ctx); err != nil {
 		return fmt.Errorf("install: %s: %w", i.Name, err)
 	}
 	if err := i.Missing(); err != nil {

@@ -3,7 +3,6 @@ package install
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -41,7 +40,7 @@ func mavenIfNeeded() error {
 
 // installKafka has Maven copy the jars into a folder beside their place, which
 // gets its name when it is complete.
-func installKafka(ctx context.Context, _ io.Writer) error {
+func installKafka(ctx context.Context) error {
 	jars, err := native.KafkaJars()
 	if err != nil {
 		return err
