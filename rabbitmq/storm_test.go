@@ -2,6 +2,7 @@ package rabbitmq_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"net/url"
@@ -45,6 +46,8 @@ func newStormTarget(t *testing.T, broker *brokers.Broker, kind string) func() *c
 	}
 }
 
+var storms = flag.String("storms", "mixed", "the faults of TestStorm, with commas between them: F1,F2,F4,F5,mixed are all")
+
 // TestStorm judges both types of queue while the network and the broker fail.
 func TestStorm(t *testing.T) {
 	if testing.Short() {
@@ -54,7 +57,7 @@ func TestStorm(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			target := newStormTarget(t, brokers.OwnRabbitMQ(t, 1), kind)
-			for _, fault := range []string{"F1", "F2", "F4", "F5", "mixed"} {
+			for _, fault := range strings.Split(*storms, ",") {
 				t.Run(fault, func(t *testing.T) {
 					start := time.Now()
 					conformance.Queue(t, target, &conformance.Options{Most: 300, Faults: []string{fault}, Scenarios: []string{"storm"}, Reports: func(r *conformance.Report) {
