@@ -9,6 +9,7 @@ type copyOf struct {
 // checkDeadLetterExact counts the failures of each message in its group before
 // its dead letter, and what comes after it.
 func checkDeadLetterExact(v *View, f *Finding) {
+	checkTold(v, f, func(s *Session) bool { return s.Role == RoleQueue })
 	failures, rejected := map[copyOf][]int{}, map[copyOf]bool{}
 	attempts := map[copyOf]int{} // as the broker counted the last one
 	buried := map[copyOf]int{}

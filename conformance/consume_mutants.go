@@ -19,6 +19,7 @@ func consumeMutants() []Mutant {
 		})},
 		{Name: "once-trusts-uncertain", Breaks: "Q02", Flavour: ForBoth, About: "at most once takes a settle that was uncertain for one that succeeded", Consume: mutateSettles(trustUncertain)},
 		{Name: "once-handles-redelivered", Breaks: "Q02", Flavour: ForQueue, About: "at most once starts what is marked redelivered", Consume: handleRedelivered},
+		{Name: "once-fails-in-silence", Breaks: "Q02", Flavour: ForBoth, About: "OnError hears of no failure", Consume: deaf},
 		{Name: "handler-not-cancelled", Breaks: "Q07", Flavour: ForBoth, About: "the handler's context does not end when the lease is lost", Consume: mutateHandler(func(h messaging.Handler) messaging.Handler {
 			return func(ctx context.Context, d *messaging.Delivery) error { return h(withoutLoss(ctx), d) }
 		})},
@@ -27,6 +28,7 @@ func consumeMutants() []Mutant {
 				o.MaxAttempts++
 			}
 		})},
+		{Name: "fails-in-silence", Breaks: "Q13", Flavour: ForQueue, About: "OnError hears of no failure", Consume: deaf},
 		{Name: "dead-letter-twice", Breaks: "Q13", Flavour: ForQueue, About: "now and then a dead letter that was taken is published again", Consume: mutateLetters(func(l messaging.Publisher) messaging.Publisher {
 			return &lettersWrap{Publisher: l, publish: twiceNowAndThen()}
 		})},
@@ -48,11 +50,15 @@ func consumeMutants() []Mutant {
 				o.Order = messaging.Unordered
 			}
 		})},
+		{Name: "no-back-off", Breaks: "S14", Flavour: ForBoth, About: "what failed is handled again at once", Consume: mutateOptions(func(o *messaging.ConsumeOptions) {
+			o.Backoff = func(int, error) time.Duration { return 0 }
+		})},
 		{Name: "stricter-order-taken", Breaks: "S14", Flavour: ForQueue, About: "an order that the queue does not claim is taken all the same", Consume: takeAnyOrder},
 		{Name: "commit-highest", Breaks: "S09", Flavour: ForStream, About: "commits the highest record that was handled, not the unbroken row", Consume: commitHighest},
 		{Name: "poison-skipped", Breaks: "S15", Flavour: ForStream, About: "a record is dropped after MaxAttempts, without a dead letter", Consume: mutateLetters(func(l messaging.Publisher) messaging.Publisher {
 			return &lettersWrap{Publisher: l, publish: func(context.Context, messaging.Publisher, []messaging.Message) error { return nil }}
 		})},
+		{Name: "poison-in-silence", Breaks: "S15", Flavour: ForStream, About: "OnError hears of no failure", Consume: deaf},
 		{Name: "poison-too-early", Breaks: "S15", Flavour: ForStream, About: "a record is dead-lettered one attempt early", Consume: mutateOptions(func(o *messaging.ConsumeOptions) {
 			if o.MaxAttempts > 1 {
 				o.MaxAttempts--
@@ -77,6 +83,11 @@ func mutateOptions(change func(*messaging.ConsumeOptions)) ConsumeFunc {
 		change(&changed)
 		return messaging.Consume(ctx, s, h, &changed)
 	}
+}
+
+// deaf is a Consume without OnError.
+func deaf(ctx context.Context, s messaging.Subscriber, h messaging.Handler, o *messaging.ConsumeOptions) error {
+	return mutateOptions(func(o *messaging.ConsumeOptions) { o.OnError = nil })(ctx, s, h, o)
 }
 
 // mutateHandler is a Consume that calls another handler than it was given.

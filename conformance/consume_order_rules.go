@@ -13,8 +13,8 @@ func consumeOrderRules() []*Rule {
 		},
 		{
 			ID: "S14", Name: "KeySerial", Flavour: ForBoth,
-			Sentence: "OrderedByKey runs one handler of a key at a time, in order, also across back-off; an order that is stricter than claimed is ErrUnsupported.",
-			Cells:    map[string]Evidence{"none": {"of one key, in order": 2300}, "F10": {"of one key, in order": 400}},
+			Sentence: "OrderedByKey runs one handler of a key at a time, in order, also across back-off, and what failed waits for its back-off; an order that is stricter than claimed is ErrUnsupported.",
+			Cells:    map[string]Evidence{"none": {"of one key, in order": 2300, "waited for their back-off": 300}, "F10": {"of one key, in order": 400}},
 			check:    checkKeySerial,
 		},
 		{
@@ -31,8 +31,8 @@ func consumeOrderRules() []*Rule {
 		},
 		{
 			ID: "S15", Name: "Poison", Flavour: ForStream, Core: true,
-			Sentence: "After MaxAttempts in place a record is in the dead letters, then its partition goes on; it is never skipped otherwise, and others never wait.",
-			Cells:    map[string]Evidence{"none": {"dead": 200, "went on": 100}},
+			Sentence: "After MaxAttempts in place a record is in the dead letters, then its partition goes on; it is never skipped otherwise, and others never wait. Each failure is told to OnError.",
+			Cells:    map[string]Evidence{"none": {"dead": 200, "went on": 100, "failures told": 300}},
 			check:    checkPoison,
 		},
 		{
@@ -129,6 +129,7 @@ func (v *View) buriedBy() map[[2]int]int {
 // time in the whole group.
 func checkKeySerial(v *View, f *Finding) {
 	checkSerial(v, f, "OrderedByKey", "of one key, in order")
+	checkBackoff(v, f)
 	type groupKey struct {
 		group [2]string
 		key   string
@@ -153,6 +154,42 @@ func checkKeySerial(v *View, f *Finding) {
 			f.violate(nil, "an order that is stricter than the subscriber claims was not refused with ErrUnsupported")
 		}
 	}
+}
+
+// checkBackoff looks for handlers that start before what failed has waited for
+// as long as it has to.
+func checkBackoff(v *View, f *Finding) {
+	before := map[copyOf]*handling{}
+	hs := v.handlings()
+	for i := range hs {
+		h := &hs[i]
+		if h.d.Message < 1 || h.session.Consume.Once {
+			continue
+		}
+		key := copyOf{v.groupOf(h), h.d.Message}
+		b := before[key]
+		before[key] = h
+		if b == nil || !v.failed(b) || v.Events[b.end].Code == Rejected || !v.waits(b, h) {
+			continue
+		}
+		least := b.session.Consume.Backoff
+		if b.session.Role == RoleQueue {
+			least = min(least, b.session.MaxDelay)
+		}
+		f.count("waited for their back-off", 1)
+		if waited := v.Events[h.start].At - v.Events[b.end].At; waited < least {
+			f.violate([]int{b.start, b.end, h.start}, "message %s failed, and was handled again after %v, with a back-off of %v or more", v.name(h.d.Message-1), waited, least)
+		}
+	}
+}
+
+// waits says whether h is what b, which failed, had to wait for: the same
+// delivery again, or the one that its Nack led to.
+func (v *View) waits(b, h *handling) bool {
+	if b.session.Role == RoleStream {
+		return b.d == h.d
+	}
+	return !v.Duplicates && b.d.Settled(Nack) != nil && b.d.Lost < 0
 }
 
 // checkOneOwnerHandles compares the handlers of a partition over all members.

@@ -7,7 +7,7 @@ func consumeRules() []*Rule {
 	return slices.Concat(consumeOrderRules(), consumeDrainRules(), []*Rule{
 		{
 			ID: "Q02", Name: "AtMostOnce", Flavour: ForBoth,
-			Sentence: "At most once, each stored message starts at most one handler, and none after a settle that was not certain; what a queue marks redelivered is settled unhandled.",
+			Sentence: "At most once, each stored message starts at most one handler, and none after a settle that was not certain; what a queue marks redelivered is settled unhandled. A handler's failure is told to OnError.",
 			Cells: map[string]Evidence{
 				"none": {"started": 2000},
 				"F3":   {"started": 1000, "uncertain": 50},
@@ -23,8 +23,8 @@ func consumeRules() []*Rule {
 		},
 		{
 			ID: "Q13", Name: "DeadLetterExact", Flavour: ForQueue,
-			Sentence: "What is dead-lettered had all its attempts or was rejected, panics count, and it never comes again on the source.",
-			Cells:    map[string]Evidence{"none": {"dead": 300, "rejected": 100, "exhausted": 100}},
+			Sentence: "What is dead-lettered had all its attempts or was rejected, panics count, and it never comes again on the source. Each failure is told to OnError.",
+			Cells:    map[string]Evidence{"none": {"dead": 300, "rejected": 100, "exhausted": 100, "failures told": 300}},
 			check:    checkDeadLetterExact,
 		},
 		{
@@ -44,6 +44,7 @@ func consumeRules() []*Rule {
 
 // checkAtMostOnce counts handler starts, not deliveries.
 func checkAtMostOnce(v *View, f *Finding) {
+	checkTold(v, f, func(s *Session) bool { return s.Consume.Once })
 	type copyOf struct {
 		group   [2]string
 		message int

@@ -29,6 +29,7 @@ func (r *run) consumes(s messaging.Subscriber, h messaging.Handler, o *messaging
 	session := &r.h.Sessions[n-1]
 	session.Consume = consumption(session, o)
 	r.recorder.mu.Unlock()
+	o = r.hearing(n, o)
 	ctx, cancel := context.WithCancel(r.ctx)
 	c := &consuming{r: r, n: n, stop: cancel, done: make(chan struct{})}
 	r.wg.Go(func() {
@@ -37,6 +38,23 @@ func (r *run) consumes(s messaging.Subscriber, h messaging.Handler, o *messaging
 		r.add(Event{Kind: Drained, Session: n, Code: codeOf(c.err), Text: textOf(c.err)})
 	})
 	return c
+}
+
+// told begins the note of what OnError heard of a delivery.
+const told = "OnError: "
+
+// hearing is o with an OnError that records what it hears.
+func (r *run) hearing(session int, o *messaging.ConsumeOptions) *messaging.ConsumeOptions {
+	heard := messaging.ConsumeOptions{}
+	if o != nil {
+		heard = *o
+	}
+	heard.OnError = func(d *messaging.Delivery, err error) {
+		r.recorder.mu.Lock()
+		defer r.recorder.mu.Unlock()
+		r.addLocked(Event{Kind: Note, Session: session, Delivery: r.deliveries[d], Text: told + textOf(err)})
+	}
+	return &heard
 }
 
 // sessionOf returns the number of a recorded subscriber's session.
@@ -57,6 +75,10 @@ func consumption(s *Session, o *messaging.ConsumeOptions) *Consumption {
 	c := &Consumption{
 		Concurrency: cmp.Or(o.Concurrency, 1), Order: s.Order, Once: o.Semantics == messaging.AtMostOnce,
 		MaxAttempts: o.MaxAttempts, DeadLetter: o.DeadLetter != nil, Grace: cmp.Or(o.Grace, 30*time.Second),
+		Backoff: 50 * time.Millisecond, // half of 100 ms, which is the least of the default
+	}
+	if o.Backoff != nil {
+		c.Backoff = o.Backoff(1, errRejected)
 	}
 	if o.Order != 0 {
 		c.Order = o.Order.String()

@@ -1,6 +1,9 @@
 package conformance
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // handling is one run of a handler.
 type handling struct {
@@ -60,6 +63,30 @@ func (v *View) slack() time.Duration {
 // after says whether event i happened after event j for sure.
 func (v *View) after(i, j int) bool {
 	return i > j && v.Events[i].At > v.Events[j].At+v.slack()
+}
+
+// checkTold looks for handlers that failed, of which OnError heard nothing.
+func checkTold(v *View, f *Finding, of func(*Session) bool) {
+	notes := make([]int, len(v.Deliveries))
+	for i := range v.Events {
+		if e := &v.Events[i]; e.Kind == Note && e.Delivery > 0 && e.Delivery <= len(notes) && strings.HasPrefix(e.Text, told) {
+			notes[e.Delivery-1]++
+		}
+	}
+	hs := v.handlings()
+	for i := range hs {
+		h := &hs[i]
+		if !of(h.session) || !v.failed(h) || h.d.Message < 1 {
+			continue
+		}
+		f.count("failures told", 1)
+		// It may hear more of a delivery: of a settle that failed.
+		if n := v.Events[h.start].Delivery - 1; notes[n] > 0 {
+			notes[n]--
+		} else {
+			f.violate([]int{h.start, h.end}, "a handler of message %s failed, and OnError did not hear of it", v.name(h.d.Message-1))
+		}
+	}
 }
 
 // burial is one publish to the dead letters.

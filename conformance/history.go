@@ -82,6 +82,7 @@ type Consumption struct {
 	MaxAttempts int           `json:"maxAttempts,omitzero"`
 	DeadLetter  bool          `json:"deadLetter,omitzero"`
 	Grace       time.Duration `json:"grace,omitzero"`
+	Backoff     time.Duration `json:"backoff,omitzero"` // the least that follows a failure
 }
 
 // Role says what a session is.

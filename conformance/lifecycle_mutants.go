@@ -26,8 +26,10 @@ func lifecycleMutants() []Mutant {
 		{Name: "release-after-close-fails", Breaks: "L05", Flavour: ForQueue, About: "a Release after Close is ErrClosed", Target: breakQueues(releaseAfterClose)},
 		{Name: "never-resumes", Breaks: "L06", Flavour: ForBoth, About: "a publisher that failed once fails for ever", Target: func(t *Target) { (&wrapping{publisher: failsForEver}).around(t) }},
 		{Name: "missing-channel-hidden", Breaks: "L06", Flavour: ForBoth, About: "a Receive waits for ever for what was deleted", Target: breakBoth(hideNotFound)},
+		{Name: "slow-after-idle", Breaks: "L06", Flavour: ForBoth, About: "what comes after 40 idle seconds is ten seconds late", Target: breakReceive(slowAfterIdle)},
 		{Name: "leaks-a-goroutine", Breaks: "L07", Flavour: ForBoth, About: "one subscriber in ten leaves a goroutine behind", Target: leak},
-		{Name: "returns-nothing", Breaks: "L08", Flavour: ForBoth, About: "one Receive in fifty returns neither deliveries nor an error", Target: returnNothing},
+		{Name: "returns-nothing", Breaks: "L08", Flavour: ForBoth, About: "one Receive in fifty returns neither deliveries nor an error", Target: returnNothing(50)},
+		{Name: "returns-nothing-1-in-1000", Breaks: "L08", Flavour: ForBoth, About: "one Receive in a thousand returns neither deliveries nor an error", Target: returnNothing(1000)},
 		{Name: "returns-both", Breaks: "L08", Flavour: ForBoth, About: "a Receive whose context ends meanwhile returns its deliveries with the error", Target: breakReceive(func() receiver {
 			return func(ctx context.Context, max int, receive receiveFunc) ([]*messaging.Delivery, error) {
 				ds, err := receive(ctx, max)
@@ -42,6 +44,7 @@ func lifecycleMutants() []Mutant {
 				return receive(context.WithoutCancel(ctx), max)
 			}
 		})},
+		{Name: "publish-waits-its-turn", Breaks: "L09", Flavour: ForBoth, About: "a Publish waits for the one before it, whatever its context says", Target: func(t *Target) { (&wrapping{publisher: publishWaitsItsTurn}).around(t) }},
 		{Name: "cancelled-receive-loses", Breaks: "L09", Flavour: ForQueue, About: "what arrives for a Receive that is cancelled meanwhile is held by nobody", Target: breakQueues(cancelledLoses)},
 		{Name: "second-settle-taken", Breaks: "L10", Flavour: ForQueue, About: "a second Ack is nil", Target: breakQueues(secondSettle)},
 		{Name: "nil-delivery-panics", Breaks: "L10", Flavour: ForBoth, About: "settling a nil delivery panics", Target: breakBoth(nilPanics)},
@@ -98,16 +101,18 @@ func breakReceive(f func() receiver) func(*Target) {
 	})
 }
 
-func returnNothing(t *Target) {
-	var n atomic.Int64
-	breakReceive(func() receiver {
-		return func(ctx context.Context, max int, receive receiveFunc) ([]*messaging.Delivery, error) {
-			if n.Add(1)%50 == 0 {
-				return nil, nil
+func returnNothing(every int) func(*Target) {
+	return func(t *Target) {
+		var n nth
+		breakReceive(func() receiver {
+			return func(ctx context.Context, max int, receive receiveFunc) ([]*messaging.Delivery, error) {
+				if n.in(every) {
+					return nil, nil
+				}
+				return receive(ctx, max)
 			}
-			return receive(ctx, max)
-		}
-	})(t)
+		})(t)
+	}
 }
 
 func widerWindow(u *url.URL) *url.URL {

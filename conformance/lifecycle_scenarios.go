@@ -21,6 +21,8 @@ func lifecycleScenarios() []*scenario {
 		{name: "close", flavour: ForBoth, fault: "none", rules: []string{"L05", "L08"}, drive: driveClose},
 		{name: "heal", flavour: ForBoth, fault: "F3", rules: []string{"L06"}, needs: loses, drive: func(r *run) { driveHeal(r, r.inject3) }},
 		{name: "resume", flavour: ForBoth, fault: "F6", rules: []string{"L06", "L08"}, needs: pauses, drive: func(r *run) { driveHeal(r, r.paused) }},
+		{name: "idle", flavour: ForBoth, fault: "none", rules: []string{"L06"}, drive: driveIdle},
+		{name: "receives", flavour: ForBoth, fault: "none", rules: []string{"L08"}, drive: driveReceives},
 		{name: "leak", flavour: ForBoth, fault: "none", rules: []string{"L07"}, drive: driveLeak},
 		{name: "cancel", flavour: ForBoth, fault: "none", rules: []string{"L09", "L08", "P01"}, drive: driveCancel},
 		{name: "cancel-paused", flavour: ForBoth, fault: "F6", rules: []string{"L09"}, needs: pauses, drive: driveCancelPaused},
@@ -291,6 +293,53 @@ func driveHeal(r *run, begin func() func()) {
 	r.surfaces(c, p, s)
 }
 
+// driveIdle lets everything stand still for longer and longer, with a Receive
+// that waits, and looks whether it goes on.
+func driveIdle(r *run) {
+	c := r.counters("resumed", "not resumed")
+	defer r.facts(c)
+	p, s := must[*publisher](r)(r.publisher(open{})), r.subscriber(open{})
+	waits := []time.Duration{time.Second, time.Minute, 15 * time.Minute, time.Hour}
+	if !r.target.Virtual {
+		waits = []time.Duration{time.Second, 5 * time.Second, 20 * time.Second}
+	}
+	for _, wait := range waits {
+		got := make(chan []*messaging.Delivery, 1)
+		r.wg.Go(func() {
+			ds, _ := s.Receive(r.ctx, 1)
+			got <- ds
+		})
+		r.pause(wait)
+		_ = r.publish(p, r.rng, 1, shape{})
+		t := time.NewTimer(r.timing.Operation)
+		select {
+		case ds := <-got:
+			_ = done(r.ctx, s, ds...)
+			c["resumed"].Add(1)
+		case <-t.C:
+			c["not resumed"].Add(1)
+			r.note("not resumed: nothing came %v after a Publish, when all had been idle for %v", r.timing.Operation, wait)
+			return
+		}
+		t.Stop()
+	}
+}
+
+// driveReceives receives one message at a time.
+func driveReceives(r *run) {
+	p, s := must[*publisher](r)(r.publisher(open{})), r.subscriber(open{})
+	for n := r.size(2400); n > 0; n -= 100 {
+		_ = r.publish(p, r.rng, 100, shape{keys: 50})
+		for range 100 {
+			ds := r.receiveSome(s, 1, 1, r.timing.Operation)
+			if len(ds) == 0 {
+				break
+			}
+			_ = done(r.ctx, s, ds...)
+		}
+	}
+}
+
 // goesOn publishes after a fault and waits for the message.
 func (r *run) goesOn(c counters, p *publisher, s messaging.Subscriber, seed int) {
 	began := time.Now()
@@ -468,6 +517,13 @@ func driveCancelPaused(r *run) {
 		calls["nack"] = func(ctx context.Context) error { return q.Nack(ctx, 0, ds[1]) }
 	}
 	for name, call := range calls {
+		// One of its kind that has more time is under way before it.
+		long, stop := context.WithCancel(r.ctx)
+		defer stop()
+		if name != "open" {
+			r.wg.Go(func() { _ = guarded(func() error { return call(long) }) })
+			r.pause(time.Millisecond)
+		}
 		ctx, cancel := context.WithTimeout(r.ctx, 50*time.Millisecond)
 		ended := make(chan []*messaging.Delivery, 1)
 		r.wg.Go(func() {

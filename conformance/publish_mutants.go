@@ -12,6 +12,7 @@ import (
 func publishMutants() []Mutant {
 	return []Mutant{
 		onBoth("loses-1-in-500", "P01", "one message in 500 is acknowledged and thrown away", publishes(loses(500))),
+		onBoth("loses-501st", "P01", "message 501 of a call is acknowledged and thrown away", publishes(losesAt(500))),
 		onBoth("loses-beside-others", "P01", "one Receive in 20 loses a message, only while another consumer of its group holds something", mutantLosesBeside),
 		onBoth("creates-what-is-missing", "P02", "create=false is ignored", mutantCreates),
 		onBoth("deleted-is-nil", "P02", "publishing to a channel that was deleted is nil, one time in three", publishes(deletedIsNil)),
@@ -24,10 +25,16 @@ func publishMutants() []Mutant {
 		onBoth("header-lost-again", "P06", "a redelivery lacks the last header of those that have two", delivers(headerLostAgain)),
 		onBoth("odd-header-mended", "P06", "what is not UTF-8 in a header is replaced", delivers(mendHeaders)),
 		onBoth("body-shared", "P06", "all deliveries of a message share its body, so that each consumer sees what others write to it", mutantSharesBodies),
+		onBoth("pages-reused", "P06", "the bodies of a call of more than 32 KiB are written over before a second group gets them", mutantReusesPages),
+		onBoth("body-cut-at-64-kib", "P06", "a body is cut after 64 KiB", rewritten(cutBody)),
+		onBoth("key-in-lower-case", "P06", "a key is stored in lower case", rewritten(lowerKey)),
+		onBoth("key-cut-at-128", "P06", "a key is cut after 128 bytes", rewritten(cutKey)),
+		onBoth("key-or-subject", "P06", "a message with a key loses its subject", rewritten(keyOrSubject)),
 		onBoth("keeps-buffers", "P06", "one message in 50 is sent with the next call, from the caller's buffer", mutantKeepsBuffers),
 		onBoth("failure-hides-successes", "P07", "when one message fails, all are told to have failed", publishes(oneFailsAll)),
 		onBoth("success-hides-failures", "P07", "a message that is refused in a batch is told to have been taken", publishes(hidesFailures)),
 		onBoth("outcomes-shifted", "P07", "the outcomes of a call are told one place late", publishes(shiftsOutcomes)),
+		onBoth("second-refusal-shifted", "P07", "of two messages of a call that are too large, the second is told one place late", publishes(secondRefusalShifts)),
 		onBoth("stored-twice-1-in-500", "P08a", "one message in 500 is stored twice", publishes(storesTwice)),
 		onBoth("retry-stores-again", "P08a", "what is retried after a lost reply is stored again", publishesWith(params("retry", "none"), retries)),
 		onBoth("forgets-ids", "P08b", "no id is remembered", mutantForgetsIDs),
@@ -36,12 +43,15 @@ func publishMutants() []Mutant {
 		onBoth("neighbours-swapped", "P09", "two neighbours with one key change places, one pair in 200", publishes(swapsNeighbours)),
 		onBoth("refused-goes-last", "P09", "what follows a message that is refused is sent before what precedes it", publishes(refusedReorders)),
 		onBoth("long-batches-reversed", "P09", "the parts of 100 of a long batch are sent the last first", publishes(partsReversed)),
+		onBoth("swapped-at-500", "P09", "message 500 of a call and the next one, with one key, change places", publishes(swapsAt(500))),
+		onBoth("close-does-not-wait", "P10", "Close is nil at once, and what is under way ends later", mutantCloseDoesNotWait),
 		onBoth("close-hides-unknown", "P10", "Close is nil although outcomes are unknown", mutantCloseIsNil),
 		onBoth("close-drops-buffer", "P10", "one message in 20 waits for the next call, and is dropped by Close", mutantCloseDrops),
 		onBoth("sends-after-close", "P10", "what is published after Close is sent, and is ErrClosed", mutantSendsClosed),
 		onBoth("id-new-again", "P11", "a redelivery has an id of its own", delivers(idNewAgain)),
 		onBoth("id-shared-1-in-300", "P11", "one message in 300 has the id of the one before", publishes(sharesIDs)),
 		onBoth("published-when-delivered", "P11", "Published is when the message was delivered", delivers(publishedNow)),
+		onBoth("published-zero-again", "P11", "a redelivery is Published at no time", delivers(publishedZeroAgain)),
 		onBoth("writes-to-arguments", "P11", "Publish sets the id in the caller's message", publishes(writesIDs)),
 		onBoth("too-large-is-unknown", "P12", "what is too large is told as ErrUncertain", publishes(tooLargeIsUnknown)),
 		onBoth("refusal-hits-the-next", "P12", "the call after one that is refused fails, too", mutantHitsNext),
@@ -115,13 +125,7 @@ func delivers(change func(count *nth, d *messaging.Delivery)) func(*Target) *wra
 
 // receives is a wrapping whose subscribers show each what they receive.
 func receives(look func([]*messaging.Delivery)) *wrapping {
-	around := func(receive receiveFunc) receiveFunc {
-		return func(ctx context.Context, max int) ([]*messaging.Delivery, error) {
-			ds, err := receive(ctx, max)
-			look(ds)
-			return ds, err
-		}
-	}
+	around := func(receive receiveFunc) receiveFunc { return looking(receive, look) }
 	return &wrapping{
 		queue: func(q messaging.QueueSubscriber, _ *url.URL) messaging.QueueSubscriber {
 			return &queueWrap{QueueSubscriber: q, receive: around(q.Receive)}
@@ -129,6 +133,15 @@ func receives(look func([]*messaging.Delivery)) *wrapping {
 		stream: func(s messaging.StreamSubscriber, _ *url.URL) messaging.StreamSubscriber {
 			return &streamWrap{StreamSubscriber: s, receive: around(s.Receive)}
 		},
+	}
+}
+
+// looking is receive, and shows what it returned.
+func looking(receive receiveFunc, look func([]*messaging.Delivery)) receiveFunc {
+	return func(ctx context.Context, max int) ([]*messaging.Delivery, error) {
+		ds, err := receive(ctx, max)
+		look(ds)
+		return ds, err
 	}
 }
 

@@ -227,3 +227,9 @@ func idNewAgain(count *nth, d *messaging.Delivery) {
 }
 
 func publishedNow(_ *nth, d *messaging.Delivery) { d.Published = time.Now() }
+
+func publishedZeroAgain(_ *nth, d *messaging.Delivery) {
+	if d.Redelivered {
+		d.Published = time.Time{}
+	}
+}

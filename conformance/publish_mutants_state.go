@@ -228,6 +228,34 @@ func mutantNilAtOnce(*Target) *wrapping {
 	}}
 }
 
+func mutantCloseDoesNotWait(*Target) *wrapping {
+	return &wrapping{publisher: func(p messaging.Publisher, _ *url.URL) messaging.Publisher {
+		var mu sync.Mutex
+		var under sync.WaitGroup
+		closed := false
+		publish := func(ctx context.Context, ms []messaging.Message) error {
+			mu.Lock()
+			if closed {
+				mu.Unlock()
+				return messaging.ErrClosed
+			}
+			under.Add(1)
+			mu.Unlock()
+			defer under.Done()
+			return p.Publish(ctx, ms...)
+		}
+		return closingWrap{publishing{p, publish}, func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if !closed {
+				closed = true
+				go func() { under.Wait(); _ = p.Close() }()
+			}
+			return nil
+		}}
+	}}
+}
+
 func mutantCloseIsNil(*Target) *wrapping {
 	return &wrapping{publisher: func(p messaging.Publisher, _ *url.URL) messaging.Publisher {
 		return closingWrap{publishing{p, func(ctx context.Context, ms []messaging.Message) error { return p.Publish(ctx, ms...) }}, func() error {

@@ -111,7 +111,9 @@ func (g *readings) read(ctx context.Context, s messaging.Subscriber, rng *rand.R
 			return
 		}
 		numbers := g.look(s, ds)
-		g.r.pause(g.keep) // so that others hold something meanwhile
+		if g.keep > 0 {
+			g.r.pause(g.keep) // so that others hold something meanwhile
+		}
 		if q, ok := s.(*queue); ok {
 			g.settleQueue(q, rng, ds, numbers, again)
 		} else {
@@ -237,12 +239,18 @@ func (g *readings) insist(ds []*messaging.Delivery, settle func([]*messaging.Del
 // expect what was taken.
 func (r *run) produce(p *publisher, rng *rand.Rand, n, batch int, s shape, groups ...*readings) {
 	for n > 0 && r.ctx.Err() == nil {
-		numbers := r.messages(p, rng, min(n, 1+rng.IntN(batch)), s)
-		n -= len(numbers)
-		ctx, cancel := r.bounded()
-		r.expected(numbers, p.publish(ctx, numbers), groups...)
-		cancel()
+		size := min(n, 1+rng.IntN(batch))
+		n -= size
+		r.one(p, rng, size, s, groups...)
 	}
+}
+
+// one is produce in one call.
+func (r *run) one(p *publisher, rng *rand.Rand, n int, s shape, groups ...*readings) {
+	numbers := r.messages(p, rng, n, s)
+	ctx, cancel := r.bounded()
+	defer cancel()
+	r.expected(numbers, p.publish(ctx, numbers), groups...)
 }
 
 // messages makes n messages for p.

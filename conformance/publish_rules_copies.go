@@ -191,7 +191,13 @@ func (v *View) checkID(owner map[string]int, n, first, i int, f *Finding) {
 // checkPublished judges the Published of a delivery.
 func (v *View) checkPublished(n, first, i int, f *Finding) {
 	at, ps := v.Events[i].Published, v.Publications[n]
-	if at.IsZero() || len(ps) == 0 {
+	if len(ps) == 0 {
+		return
+	}
+	if at.IsZero() {
+		if before := v.Events[first].Published; !before.IsZero() && v.Fault != "F3" && len(ps) == 1 {
+			f.violate([]int{first, i}, "message %s is Published %v and, when it came again, at no time", v.name(n), before)
+		}
 		return
 	}
 	// The skew covers a resolution of a second, too.

@@ -238,6 +238,10 @@ func (v *View) notDeliveredAfter(n, closed int, f *Finding) {
 // flushed judges the outcome of a message that was given to a publisher before
 // that was closed.
 func (v *View) flushed(n int, p Publication, c closing, groups []group, f *Finding) {
+	late := v.Events[p.Outcome].At - v.Events[c.outcome].At
+	if c.phase == OK && p.Invoke < c.invoke && late > v.Timing.withDefaults().Operation/10+v.slack() {
+		f.violate([]int{p.Invoke, c.outcome, p.Outcome}, "Close was nil, and message %s had no outcome until %v later", v.name(n), late)
+	}
 	switch p.Phase {
 	case Info:
 		if c.phase == OK {

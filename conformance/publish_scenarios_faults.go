@@ -46,8 +46,9 @@ func driveInOrder(r *run) { r.inOrder(1400, func() func() { return func() {} }) 
 // driveInOrderReplies does so while replies are lost.
 func driveInOrderReplies(r *run) { r.inOrder(1200, func() func() { return r.inject("F3") }) }
 
-// inOrder has two publishers publish so many messages each. On a queue one
-// consumer takes one message at a time.
+// inOrder has two publishers publish so many messages each, the first ones in
+// one call and with one key. On a queue one consumer takes one message at a
+// time.
 func (r *run) inOrder(messages int, begin func() (heal func())) {
 	o := open{}
 	if r.flavour == ForQueue {
@@ -64,11 +65,15 @@ func (r *run) inOrder(messages int, begin func() (heal func())) {
 		rng := r.random(i)
 		publishers.Go(func() {
 			for n := 0; n < messages; {
-				numbers := r.messages(p, rng, []int{1, 1 + rng.IntN(8), 30, 150}[rng.IntN(4)], shape{keys: 5})
-				n += len(numbers)
+				size, keys := []int{1, 1 + rng.IntN(8), 30, 150}[rng.IntN(4)], 5
+				if n == 0 {
+					size, keys = 510, 1
+				}
+				numbers := r.messages(p, rng, size, shape{keys: keys})
+				n += size
 				var refuse func(int) Code
 				if body != nil && len(numbers) > 4 && rng.IntN(2) == 0 {
-					numbers, refuse = r.amid(p, rng, numbers, body)
+					numbers, refuse = r.amid(p, rng, numbers, body, 1)
 				}
 				ctx, cancel := r.bounded()
 				r.expected(numbers, p.attempt(ctx, numbers, refuse), g)
@@ -159,6 +164,7 @@ func drivePublishPaused(r *run) {
 		r.pause(500 * time.Millisecond)
 		_ = closed.Close()
 		_ = closed.attempt(r.ctx, r.messages(closed, rng, 2, shape{keys: 10}), nil)
+		r.pause(r.timing.Operation / 5) // what Close did not wait for is late
 		end(1)
 		resume()
 		r.join(busy.idle())

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -39,14 +40,19 @@ func (r *run) key(n int) string {
 	return r.published[n-1].Key
 }
 
-// amid puts a message that is too large somewhere into a batch, with the key
-// of its neighbour, and returns why each place has to be refused.
-func (r *run) amid(p *publisher, rng *rand.Rand, numbers []int, body []byte) ([]int, func(int) Code) {
-	at := rng.IntN(len(numbers))
-	large := r.tooLarge(p, body, r.key(numbers[at]))
-	numbers = append(numbers[:at:at], append([]int{large}, numbers[at:]...)...)
+// amid puts messages that are too large somewhere into a batch, each with the
+// key of its neighbour, and returns why each place has to be refused.
+func (r *run) amid(p *publisher, rng *rand.Rand, numbers []int, body []byte, large int) ([]int, func(int) Code) {
+	refused := map[int]bool{}
+	numbers = slices.Clone(numbers)
+	for range large {
+		at := rng.IntN(len(numbers))
+		one := r.tooLarge(p, body, r.key(numbers[at]))
+		refused[one] = true
+		numbers = slices.Insert(numbers, at, one)
+	}
 	return numbers, func(place int) Code {
-		if place == at {
+		if refused[numbers[place]] {
 			return TooLarge
 		}
 		return NoError
@@ -74,7 +80,7 @@ func driveRefusedBeside(r *run) {
 		neighbours.failed = r.stop
 		neighbours.Go(func() { r.produce(p, beside, 10, 5, plain, g) })
 		if body != nil {
-			numbers, refuse := r.amid(p, rng, r.messages(p, rng, 15+rng.IntN(15), plain), body)
+			numbers, refuse := r.amid(p, rng, r.messages(p, rng, 15+rng.IntN(15), plain), body, 1+rng.IntN(2))
 			ctx, cancel := r.bounded()
 			r.expected(numbers, p.attempt(ctx, numbers, refuse), g)
 			cancel()

@@ -32,6 +32,11 @@ func leaseMutants() []Mutant {
 					func(ds []*messaging.Delivery) error { return s.QueueSubscriber.Nack(ctx, delay, ds...) })
 			}
 		}),
+		queueMutant("short-delay-ignored", "Q04", "A nack with a delay below a second has none.", func(s *brokenQueue) {
+			s.nack = func(ctx context.Context, delay time.Duration, ds []*messaging.Delivery) error {
+				return s.QueueSubscriber.Nack(ctx, delay.Truncate(time.Second), ds...)
+			}
+		}),
 		queueMutant("nack-forgets", "Q04", "One in 500 nacked messages does not come again.", func(s *brokenQueue) {
 			s.nack = func(ctx context.Context, delay time.Duration, ds []*messaging.Delivery) error {
 				return s.instead(500, ds, func(d *messaging.Delivery) error { return s.QueueSubscriber.Ack(ctx, d) },

@@ -2,6 +2,9 @@ package conformance
 
 import "time"
 
+// delays are those of nacks: brokers that count in seconds round up.
+var delays = []time.Duration{300 * time.Millisecond, time.Second, 10 * time.Second, 20 * time.Second}
+
 // driveNacks has two consumers nack, nack with a delay and release each
 // message before they acknowledge it. A few messages fail for ever, as long
 // as there are others.
@@ -24,7 +27,7 @@ func driveNacks(r *run) {
 		}
 		path := paths[n]
 		if path == nil {
-			path = aside(rng, step{kind: Nack}, step{kind: Nack, delay: []time.Duration{1, 10, 20}[rng.IntN(3)] * time.Second}, step{kind: Release})
+			path = aside(rng, step{kind: Nack}, step{kind: Nack, delay: delays[rng.IntN(len(delays))]}, step{kind: Release})
 			paths[n] = path
 		}
 		if visit > len(path) {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -261,7 +262,7 @@ func (r *run) message(p *publisher, rng *rand.Rand, s shape) int {
 }
 
 func oddities(m *messaging.Message, v string, rng *rand.Rand) {
-	switch rng.IntN(8) {
+	switch rng.IntN(12) {
 	case 0:
 		m.ID, m.Body = v, nil
 	case 1:
@@ -272,6 +273,14 @@ func oddities(m *messaging.Message, v string, rng *rand.Rand) {
 		for i := range 40 {
 			m.Headers = append(m.Headers, messaging.Header{Key: "many-" + strconv.Itoa(i), Value: "v"})
 		}
+	case 4:
+		m.Key = "Key/Ключ ß:" + strconv.Itoa(rng.IntN(5)) + "?&=#%+"
+	case 5:
+		m.Key = strings.Repeat("long-", 40) + strconv.Itoa(rng.IntN(5))
+	case 6:
+		m.Subject = "Order.größe.x_1-y"
+	case 7:
+		m.Key, m.Subject = "", strings.Repeat("word.", 30)+"end"
 	}
 }
 
