@@ -1,6 +1,10 @@
 package conformance
 
-import "github.com/fa5182d2/messaging"
+import (
+	"time"
+
+	"github.com/fa5182d2/messaging"
+)
 
 // consumeOrderRules judge the order in which Consume handles and commits.
 func consumeOrderRules() []*Rule {
@@ -156,40 +160,33 @@ func checkKeySerial(v *View, f *Finding) {
 	}
 }
 
-// checkBackoff looks for handlers that start before what failed has waited for
-// as long as it has to.
+// checkBackoff looks for what failed and has not waited for as long as it has
+// to: on a stream until the next handler of the delivery, on a queue by the delay
+// of its Nack, which the queue has to keep by Q04.
 func checkBackoff(v *View, f *Finding) {
-	before := map[copyOf]*handling{}
+	next := map[*Delivery]*handling{}
 	hs := v.handlings()
-	for i := range hs {
+	for i := len(hs) - 1; i >= 0; i-- {
 		h := &hs[i]
-		if h.d.Message < 1 || h.session.Consume.Once {
+		again := next[h.d]
+		next[h.d] = h
+		if h.d.Message < 1 || h.session.Consume.Once || !v.failed(h) || v.Events[h.end].Code == Rejected {
 			continue
 		}
-		key := copyOf{v.groupOf(h), h.d.Message}
-		b := before[key]
-		before[key] = h
-		if b == nil || !v.failed(b) || v.Events[b.end].Code == Rejected || !v.waits(b, h) {
+		least, waited, until := h.session.Consume.Backoff, time.Duration(0), -1
+		if s := h.d.Tried(Nack); h.session.Role == RoleQueue && s != nil {
+			least, until = min(least, h.session.MaxDelay), s.Invoke
+			waited = v.Events[until].Delay
+		} else if h.session.Role == RoleStream && again != nil {
+			until = again.start
+		} else {
 			continue
-		}
-		least := b.session.Consume.Backoff
-		if b.session.Role == RoleQueue {
-			least = min(least, b.session.MaxDelay)
 		}
 		f.count("waited for their back-off", 1)
-		if waited := v.Events[h.start].At - v.Events[b.end].At; waited < least {
-			f.violate([]int{b.start, b.end, h.start}, "message %s failed, and was handled again after %v, with a back-off of %v or more", v.name(h.d.Message-1), waited, least)
+		if waited += v.Events[until].At - v.Events[h.end].At; waited < least {
+			f.violate([]int{h.start, h.end, until}, "message %s failed, and comes again after %v, with a back-off of %v or more", v.name(h.d.Message-1), waited, least)
 		}
 	}
-}
-
-// waits says whether h is what b, which failed, had to wait for: the same
-// delivery again, or the one that its Nack led to.
-func (v *View) waits(b, h *handling) bool {
-	if b.session.Role == RoleStream {
-		return b.d == h.d
-	}
-	return !v.Duplicates && b.d.Settled(Nack) != nil && b.d.Lost < 0
 }
 
 // checkOneOwnerHandles compares the handlers of a partition over all members.

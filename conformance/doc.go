@@ -125,7 +125,7 @@
 // by side; [Report.Save] adds one to a folder and renews its index.html. In a
 // test, [Options].Reports gets the report, or, with no line of code,
 //
-//	MESSAGING_REPORT=$PWD/report go test ./...
+//	MESSAGING_REPORT=$PWD/report go test -count=1 ./...
 //
 // saves those of all backends into one page. Histories are had by
 // [Options].Histories, saved with [SaveHistory], and judged again, by the same
