@@ -22,9 +22,9 @@ func newTarget(broker *brokers.Broker) func() *conformance.Target {
 			Name:    "kafka 4.1.0",
 			Backend: f,
 			URL: func(channel string) string {
-				return "kafka://" + address + "/" + channel + "?create=true&partitions=4&session=1s"
+				return "kafka://" + address + "/" + channel + "?create=true&partitions=4&session=1s&handover=2s"
 			},
-			Timing: conformance.Timing{Session: time.Second},
+			Timing: conformance.Timing{Session: time.Second, Handover: 2 * time.Second},
 			Hooks: conformance.Hooks{
 				Crash:  crash,
 				Freeze: f.freeze,
@@ -65,7 +65,7 @@ func TestConformance(t *testing.T) {
 	}
 	// Some scenarios take minutes: what each came to is shown when it has ended.
 	began := time.Now()
-	o := &conformance.Options{Most: 300, Histories: func(h *conformance.History) {
+	o := &conformance.Options{Most: 300, Limit: 20 * time.Minute, Histories: func(h *conformance.History) {
 		t.Logf("%s under %s ended after %v", h.Scenario, h.Fault, time.Since(began).Round(time.Second))
 		began = time.Now()
 		report, err := conformance.Check(conformance.Claims{Most: 300}, h)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/url"
 	"sync"
+	"testing"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -227,4 +229,35 @@ func trim(ctx context.Context, address, topic string, partition int32, before in
 		return err
 	}
 	return codeError(int16(binary.BigEndian.Uint16(frame[len(frame)-2:])))
+}
+
+// produceInTransaction sends a batch as part of a transaction.
+func produceInTransaction(ctx context.Context, t *testing.T, c *cluster, txn string, b *batch) {
+	t.Helper()
+	b.wire[atAttributes+1] |= attrTransactional
+	h := encoder(b.wire)
+	binary.BigEndian.PutUint32(h[atCRC:], crc32.Checksum(b.wire[atAttributes:], castagnoli))
+	conn := must(c.dialBroker(ctx, c.layout().leader(0)))
+	defer c.drop(conn)
+	var e encoder
+	conn.correlation++
+	e.begin(int16(protocol.Produce), produceVersion, conn.correlation, "test")
+	e.string(txn)
+	e.int16(-1)
+	e.int32(5000)
+	e.int32(1)
+	e.string(c.o.topic)
+	e.int32(1)
+	e.int32(0)
+	e.int32(int32(len(b.wire)))
+	e = append(e, b.wire...)
+	e.end(0)
+	if _, err := conn.Write(e); err != nil {
+		t.Fatal(err)
+	}
+	s := sender{conn: conn}
+	s.in = must(conn.frame(nil, 1<<20))
+	if code, ok := s.codeOf(0); !ok || code != 0 {
+		t.Fatal(codeError(code))
+	}
 }
