@@ -24,7 +24,7 @@ type row struct {
 
 // cases are all that is measured. A broker adds groups of its own.
 func cases() []group {
-	return slices.Concat(throughputCases(), []group{handoverCases()}, outstandingCases(), consumeCases(), rabbitCases())
+	return slices.Concat(throughputCases(), []group{handoverCases()}, outstandingCases(), consumeCases(), rabbitCases(), kafkaCases())
 }
 
 // throughputCases move messages from publishers to acknowledgement, both
