@@ -106,8 +106,8 @@ func (k *kafkaBench) franzGroup(topic string, filled func() error) contender {
 		fetches := c.PollRecords(ctx, 1)
 		m.start()
 		n := 0
-		for err := fetches.Err(); ; fetches = c.PollFetches(ctx) {
-			if err = fetches.Err(); err != nil {
+		for ; ; fetches = c.PollFetches(ctx) {
+			if err := fetches.Err(); err != nil {
 				return err
 			}
 			fetches.EachRecord(func(*kgo.Record) { n++ })
