@@ -151,7 +151,7 @@ func (r *recorder) received(session, call int, ds []*messaging.Delivery, err err
 		r.deliveries[d] = r.delivered
 		r.addLocked(Event{
 			Kind: Deliver, Phase: OK, Call: call, Session: session, Place: i, Message: n, Diff: diff,
-			Delivery: r.deliveries[d], Lease: r.lease(session, d.Lease), ID: d.ID,
+			Delivery: r.deliveries[d], Lease: r.lease(session, d), ID: d.ID,
 			Partition: d.Partition, Offset: string(d.Offset), Attempt: d.Attempt, Redelivered: d.Redelivered, Published: d.Published.Round(0).UTC(),
 		})
 	}
@@ -173,9 +173,13 @@ type watched struct {
 	stop chan struct{} // ends the goroutine; nil: there is none
 }
 
-// lease returns the number of l, of which a delivery has come, and watches it.
+// epochOf begins the note of a stream's lease that says its epoch.
+const epochOf = "epoch "
+
+// lease returns the number of the lease of d, which has come, and watches it.
 // It is called with mu held.
-func (r *recorder) lease(session int, l *messaging.Lease) int {
+func (r *recorder) lease(session int, d *messaging.Delivery) int {
+	l := d.Lease
 	if l == nil {
 		return 0
 	}
@@ -183,6 +187,9 @@ func (r *recorder) lease(session int, l *messaging.Lease) int {
 	if w == nil {
 		w = &watched{n: len(r.leases) + 1}
 		r.leases[l] = w
+		if l.Epoch != "" && d.Partition != "" {
+			r.addLocked(Event{Kind: Note, Session: session, Lease: w.n, Text: epochOf + l.Epoch})
+		}
 	}
 	w.open++
 	if w.stop == nil {

@@ -28,6 +28,7 @@ func streamMutants() []Mutant {
 		onStreams("child-first", "S07", "what a partition was split into is delivered before that is committed", mutantChildFirst),
 		onStreams("no-fencing", "S08", "a Commit by a former owner is nil", mutantNoFencing),
 		onStreams("read-ahead-survives", "S08", "what was read ahead of a partition is delivered although that has a new owner", mutantReadAhead),
+		onStreams("one-epoch", "S08", "all owners of a partition have one epoch", mutantOneEpoch),
 		onStreams("nobody-is-told", "S08", "a lease is never lost", mutantNeverLost),
 		onStreams("cursor-follows-last-commit", "S09", "a Commit of a lower offset moves the checkpoint back", mutantLastCommitWins),
 		onStreams("commits-one-further", "S09", "one Commit in 20 takes the next message in hand with it", mutantCommitsFurther),

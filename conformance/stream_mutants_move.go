@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"sync"
@@ -32,14 +33,15 @@ func mutantReadAhead(*Target) *wrapping {
 	}}
 }
 
-// replaceLeases replaces the leases of deliveries by others.
-func replaceLeases(s messaging.StreamSubscriber, follow func(inner, outer *messaging.Lease)) *streamWrap {
+// replaceLeases replaces the leases of deliveries by others, with another epoch
+// if that is not "".
+func replaceLeases(s messaging.StreamSubscriber, epoch string, follow func(inner, outer *messaging.Lease)) *streamWrap {
 	outer := map[*messaging.Lease]*messaging.Lease{}
 	return changed(s, func(ds []*messaging.Delivery) []*messaging.Delivery {
 		for _, d := range ds {
 			inner := d.Lease
 			if outer[inner] == nil {
-				outer[inner] = &messaging.Lease{Epoch: inner.Epoch}
+				outer[inner] = &messaging.Lease{Epoch: cmp.Or(epoch, inner.Epoch)}
 				if follow != nil {
 					go follow(inner, outer[inner])
 				}
@@ -56,7 +58,22 @@ func mutantNeverLost(*Target) *wrapping {
 		if !grouped(u, nil) {
 			return s
 		}
-		return replaceLeases(s, nil)
+		return replaceLeases(s, "", nil)
+	}}
+}
+
+// mutantOneEpoch gives all owners one epoch.
+func mutantOneEpoch(*Target) *wrapping {
+	return &wrapping{stream: func(s messaging.StreamSubscriber, u *url.URL) messaging.StreamSubscriber {
+		if !grouped(u, nil) {
+			return s
+		}
+		return replaceLeases(s, "1", func(inner, outer *messaging.Lease) {
+			<-inner.Ending()
+			outer.End()
+			<-inner.Lost()
+			outer.Lose()
+		})
 	}}
 }
 
@@ -66,7 +83,7 @@ func mutantNoWarning(*Target) *wrapping {
 		if !grouped(u, nil) {
 			return s
 		}
-		return replaceLeases(s, func(inner, outer *messaging.Lease) {
+		return replaceLeases(s, "", func(inner, outer *messaging.Lease) {
 			<-inner.Ending()
 			outer.Lose()
 		})

@@ -67,7 +67,7 @@ func cursorRules() []*Rule {
 	return []*Rule{
 		{
 			ID: "S08", Name: "ExclusiveOwner", Flavour: ForStream,
-			Sentence: "A partition has at most one owner in a group; one that it was taken from is told, and is fenced: its Commit is ErrLost and has no effect.",
+			Sentence: "A partition has at most one owner in a group, each with an epoch of its own where there are any; one that it was taken from is told, and is fenced: its Commit is ErrLost and has no effect.",
 			Cells: map[string]Evidence{
 				"none": {"shared": 3500}, "F8": {"moves": 90}, "F9": {"zombies": 40, "fenced": 1000}, "F10": {"moves": 90},
 			},

@@ -1,13 +1,16 @@
 package conformance
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // The rules of ownership: S08, S13 and S17.
 
 // checkExclusiveOwner finds partitions with two owners in a group, and old
 // owners that were not fenced.
 func checkExclusiveOwner(v *View, f *Finding) {
-	sv := v.streams()
+	sv, epochs := v.streams(), v.epochs()
 	for _, c := range sv.cursors {
 		for k, t := range c.tenures {
 			if k+1 == len(c.tenures) {
@@ -15,6 +18,9 @@ func checkExclusiveOwner(v *View, f *Finding) {
 			}
 			next := c.tenures[k+1]
 			f.count("moves", 1)
+			if epoch := epochs[t.lease]; epoch != "" && epoch == epochs[next.lease] && t.session != next.session {
+				f.violate([]int{t.first(v), next.first(v)}, "%s: %s and %s after it have one epoch: %s", c, v.who(t.session), v.who(next.session), epoch)
+			}
 			v.checkOneOwner(f, c, t, next)
 			v.checkFenced(f, c, t, next)
 			v.checkTold(f, c, t, next)
@@ -22,6 +28,19 @@ func checkExclusiveOwner(v *View, f *Finding) {
 	}
 	v.countShared(f)
 	v.countZombies(f)
+}
+
+// epochs returns the epochs of leases, of those that have any.
+func (v *View) epochs() map[int]string {
+	epochs := map[int]string{}
+	for i := range v.Events {
+		if e := &v.Events[i]; e.Kind == Note && e.Lease > 0 {
+			if epoch, ok := strings.CutPrefix(e.Text, epochOf); ok {
+				epochs[e.Lease] = epoch
+			}
+		}
+	}
+	return epochs
 }
 
 // checkOneOwner finds deliveries of a former hold in Receives that were called
