@@ -1,5 +1,7 @@
 package conformance
 
+import "strings"
+
 // copyOf is a message as one group sees it.
 type copyOf struct {
 	group   [2]string
@@ -93,7 +95,10 @@ func checkDeadLetterSafe(v *View, f *Finding) {
 		case e.Kind == End && e.Phase == OK:
 			safe[e.Delivery] = true
 		case e.Kind == Dead && e.Phase == OK:
+			f.count("dead", 1)
 			taken[[2]int{e.Session, e.Message}] = true
+		case e.Kind == Dead && e.Phase != Invoke:
+			f.count("refused", 1)
 		case e.Kind == Ack && e.Phase == Invoke && e.Delivery >= 1 && e.Delivery <= len(v.Deliveries):
 			d := &v.Deliveries[e.Delivery-1]
 			if d.Event < 0 || !v.buries(d.Session) || safe[e.Delivery] || taken[[2]int{d.Session, d.Message}] {
@@ -110,24 +115,59 @@ func (v *View) buries(session int) bool {
 	return c != nil && c.DeadLetter && !c.Once
 }
 
+// copyIn returns the copy of a message that an event of a session is of.
+func (v *View) copyIn(e *Event) copyOf {
+	if e.Session < 1 || e.Session > len(v.Sessions) {
+		return copyOf{}
+	}
+	s := &v.Sessions[e.Session-1]
+	return copyOf{[2]string{s.Channel, s.Group}, e.Message}
+}
+
+// checkLetter compares what dead letter i says of itself with the handlers of
+// its message that failed, the last one with the delivery that is dead. One
+// whose earlier attempts ended without a result is dead without another start.
+func (v *View) checkLetter(f *Finding, i int, failures []int) {
+	e, failed := &v.Events[i], failures[len(failures)-1]
+	last := &v.Events[failed]
+	shown := []int{failed, i}
+	if !strings.Contains(e.Text, last.Text) {
+		f.violate(shown, "a dead letter gives the reason %q, and the handler failed with %q", e.Text, last.Text)
+	}
+	skew := v.Timing.withDefaults().ClockSkew
+	if at := e.Published; at.Before(v.wall(failed).Add(-skew)) || at.After(v.wall(i).Add(skew)) {
+		f.violate(shown, "a dead letter is of %v, and its handler failed at %v", at, v.wall(failed))
+	}
+	s := &v.Sessions[e.Session-1]
+	if v.Fault != "none" || v.Duplicates || s.Attempts && !s.ExactAttempts {
+		return // others count, too
+	}
+	if e.Attempt < 1 || e.Attempt > len(failures) || s.ExactAttempts && e.Attempt < len(failures) {
+		f.violate(shown, "a dead letter tells of %d attempts, of which %d failed", e.Attempt, len(failures))
+	}
+}
+
 // checkDeadLettersKeep compares each dead letter with its source.
 func checkDeadLettersKeep(v *View, f *Finding) {
-	id := map[int]string{} // of messages as they were delivered
+	id := map[int]string{}         // of messages as they were delivered
+	failures := map[copyOf][]int{} // the ends of handlers
+	last := map[copyOf]int{}       // the latest delivery
 	for i := range v.Events {
 		e := &v.Events[i]
 		switch {
 		case e.Kind == Deliver && e.Message > 0:
-			id[e.Message] = e.ID
+			id[e.Message], last[v.copyIn(e)] = e.ID, i
 		case e.Kind == Dead && e.Phase == Invoke:
 			if e.Diff != "" {
 				f.violate([]int{i}, "a dead letter differs from its source: %s", e.Diff)
 			} else if e.ID != id[e.Message] {
 				f.violate([]int{i}, "a dead letter has the id %q, its source %q", e.ID, id[e.Message])
 			}
-		case e.Kind == Dead && e.Phase == OK:
-			f.count("dead", 1)
-		case e.Kind == Dead:
-			f.count("refused", 1)
+			if of := failures[v.copyIn(e)]; len(of) > 0 && of[len(of)-1] > last[v.copyIn(e)] {
+				v.checkLetter(f, i, of)
+			}
+		case e.Kind == End && e.Phase == Fail:
+			failures[v.copyIn(e)] = append(failures[v.copyIn(e)], i)
 		}
 	}
 }

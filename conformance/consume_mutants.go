@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -39,6 +40,13 @@ func consumeMutants() []Mutant {
 			}}
 		})},
 		{Name: "dead-letter-new-id", Breaks: "Q14", Flavour: ForQueue, About: "a dead letter has an id of its own", Consume: mutateLetter(func(m *messaging.Message) { m.ID = messaging.NewID() })},
+		{Name: "dead-letter-miscounts", Breaks: "Q14", Flavour: ForQueue, About: "a dead letter tells of one attempt too many", Consume: mutateLetter(miscount)},
+		{Name: "dead-letter-says-little", Breaks: "Q14", Flavour: ForQueue, About: "a dead letter does not say why", Consume: mutateLetter(func(m *messaging.Message) {
+			m.Headers.Set("messaging-reason", "it failed")
+		})},
+		{Name: "dead-letter-without-time", Breaks: "Q14", Flavour: ForQueue, About: "a dead letter is of 1970", Consume: mutateLetter(func(m *messaging.Message) {
+			m.Headers.Set("messaging-time", time.Unix(0, 0).UTC().Format(time.RFC3339))
+		})},
 		{Name: "dead-letter-one-header", Breaks: "Q14", Flavour: ForQueue, About: "a dead letter lacks the last header of its source, where that has two", Consume: mutateLetter(dropSecondHeader)},
 		{Name: "partition-parallel", Breaks: "S06", Flavour: ForStream, About: "by default the keys of a partition are handled side by side", Consume: mutateOptions(func(o *messaging.ConsumeOptions) {
 			if o.Order == 0 {
@@ -59,6 +67,7 @@ func consumeMutants() []Mutant {
 			return &lettersWrap{Publisher: l, publish: func(context.Context, messaging.Publisher, []messaging.Message) error { return nil }}
 		})},
 		{Name: "poison-in-silence", Breaks: "S15", Flavour: ForStream, About: "OnError hears of no failure", Consume: deaf},
+		{Name: "poison-miscounted", Breaks: "S15", Flavour: ForStream, About: "a dead letter tells of one attempt too many", Consume: mutateLetter(miscount)},
 		{Name: "poison-too-early", Breaks: "S15", Flavour: ForStream, About: "a record is dead-lettered one attempt early", Consume: mutateOptions(func(o *messaging.ConsumeOptions) {
 			if o.MaxAttempts > 1 {
 				o.MaxAttempts--
@@ -162,6 +171,12 @@ func dropSecondHeader(m *messaging.Message) {
 	}
 	if own >= 2 {
 		m.Headers = append(m.Headers[:own-1:own-1], m.Headers[own:]...)
+	}
+}
+
+func miscount(m *messaging.Message) {
+	if n, err := strconv.Atoi(m.Headers.Get("messaging-attempts")); err == nil {
+		m.Headers.Set("messaging-attempts", strconv.Itoa(n+1))
 	}
 }
 

@@ -35,7 +35,7 @@ func consumeOrderRules() []*Rule {
 		},
 		{
 			ID: "S15", Name: "Poison", Flavour: ForStream, Core: true,
-			Sentence: "After MaxAttempts in place a record is in the dead letters, then its partition goes on; it is never skipped otherwise, and others never wait. Each failure is told to OnError.",
+			Sentence: "After MaxAttempts in place a record is in the dead letters, which say why, how often and when, then its partition goes on; it is never skipped otherwise, and others never wait. Each failure is told to OnError.",
 			Cells:    map[string]Evidence{"none": {"dead": 200, "went on": 100, "failures told": 300}},
 			check:    checkPoison,
 		},

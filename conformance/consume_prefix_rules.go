@@ -120,6 +120,7 @@ func (p *prefixes) overtakes(v *View, e *Event) bool {
 // looks for what its partition does then.
 func checkPoison(v *View, f *Finding) {
 	checkTold(v, f, func(s *Session) bool { return s.Role == RoleStream })
+	checkDeadLettersKeep(v, f)
 	failures, rejected := map[copyOf][]int{}, map[copyOf]bool{}
 	waiting := map[lane]int{} // the dead letter after which a partition has to go on
 	for i := range v.Events {

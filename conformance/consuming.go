@@ -158,7 +158,11 @@ func (l *letters) Publish(ctx context.Context, ms ...messaging.Message) error {
 	for i, m := range ms {
 		n, diff := l.r.identifyDead(m)
 		attempts, _ := strconv.Atoi(m.Headers.Get("messaging-attempts"))
-		events[i] = Event{Kind: Dead, Phase: Invoke, Call: call, Session: l.n, Place: i, Message: n, Diff: diff, ID: m.ID, Attempt: attempts}
+		at, _ := time.Parse(time.RFC3339, m.Headers.Get("messaging-time"))
+		events[i] = Event{
+			Kind: Dead, Phase: Invoke, Call: call, Session: l.n, Place: i, Message: n, Diff: diff, ID: m.ID, Attempt: attempts,
+			Published: at.UTC(), Text: clip(m.Headers.Get("messaging-reason"), 600),
+		}
 	}
 	l.r.addLocked(events...)
 	l.r.recorder.mu.Unlock()
