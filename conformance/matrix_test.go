@@ -42,7 +42,7 @@ func (l *lines) table() string {
 // TestMutants proves the suite: each mutant is killed by the rule that is
 // meant for it.
 func TestMutants(t *testing.T) {
-	var kills lines
+	var kills kills
 	start := time.Now()
 	t.Run("killed", func(t *testing.T) {
 		for _, m := range conformance.Mutants() {
@@ -54,6 +54,9 @@ func TestMutants(t *testing.T) {
 			})
 		}
 	})
+	if *matrix && *update && !t.Failed() {
+		kills.write(t)
+	}
 	t.Logf("%d mutants in %v\n%s", len(conformance.Mutants()), time.Since(start).Round(time.Millisecond), kills.table())
 }
 
@@ -61,7 +64,7 @@ func TestMutants(t *testing.T) {
 // chance, and may miss its chance in one.
 const tries = 3
 
-func kill(t *testing.T, m conformance.Mutant, f conformance.Flavour, kills *lines) {
+func kill(t *testing.T, m conformance.Mutant, f conformance.Flavour, kills *kills) {
 	o := &conformance.Options{Consume: m.Consume, Rules: []string{m.Breaks}}
 	if *matrix {
 		o.Rules = nil
@@ -81,10 +84,12 @@ func kill(t *testing.T, m conformance.Mutant, f conformance.Flavour, kills *line
 	if v := r.Row(m.Breaks); v != conformance.Violated {
 		t.Errorf("%s (%s) should be killed by %s, which says: %s%s", m.Name, m.About, m.Breaks, v, reasons(r, m.Breaks))
 	}
+	kills.note(m.Name, m.Breaks)
 	var others []string
 	for _, rule := range conformance.Rules(f) {
 		if rule.ID != m.Breaks && r.Row(rule.ID) == conformance.Violated {
 			others = append(others, rule.ID)
+			kills.note(m.Name, rule.ID)
 		}
 	}
 	kills.add("%-4s %-6v %-42s %-9s %6.2fs %s", m.Breaks, f, m.Name, r.Row(m.Breaks), time.Since(start).Seconds(), strings.Join(others, " "))

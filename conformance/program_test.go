@@ -27,7 +27,7 @@ func TestNewMutant(t *testing.T) {
 		About:  "One message in 500 is acknowledged and not published.",
 		Target: func(t *conformance.Target) { t.Backend = &forgetful{QueueBackend: t.Backend.(messaging.QueueBackend)} },
 	}
-	var kills lines
+	var kills kills
 	kill(t, m, conformance.ForQueue, &kills)
 	t.Log(kills.table())
 }

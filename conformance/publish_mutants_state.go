@@ -99,11 +99,12 @@ func mutantRemembersLong(t *Target) *wrapping {
 func mutantRemembersOwn(t *Target) *wrapping {
 	w := mutantForgetsIDs(t)
 	w.publisher = func(p messaging.Publisher, u *url.URL) messaging.Publisher {
-		var mu sync.Mutex
+		// A mutex that is held in a Publish would stop the time of a bubble.
+		turn := make(chan struct{}, 1)
 		seen := map[string]bool{}
 		return publishing{p, func(ctx context.Context, ms []messaging.Message) error {
-			mu.Lock()
-			defer mu.Unlock()
+			turn <- struct{}{}
+			defer func() { <-turn }()
 			var kept []int
 			var send []messaging.Message
 			for i, m := range ms {

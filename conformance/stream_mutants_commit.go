@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"sync"
 
 	"github.com/fa5182d2/messaging"
@@ -232,6 +233,9 @@ func mutantTextOrder(*Target) *wrapping {
 			return s
 		}
 		return &streamWrap{StreamSubscriber: s, commit: func(ctx context.Context, ds []*messaging.Delivery) error {
+			if slices.Contains(ds, nil) {
+				return s.Commit(ctx, ds...)
+			}
 			var higher []*messaging.Delivery
 			mu.Lock()
 			for _, d := range ds {
@@ -256,11 +260,11 @@ func mutantCommitWaits(*Target) *wrapping {
 		if !grouped(u, nil) {
 			return s
 		}
-		var mu sync.Mutex
+		turn := make(chan struct{}, 1)
 		var waiting []*messaging.Delivery
 		apply := func(next []*messaging.Delivery) {
-			mu.Lock()
-			defer mu.Unlock()
+			turn <- struct{}{}
+			defer func() { <-turn }()
 			_ = s.Commit(context.Background(), waiting...)
 			waiting = next
 		}
