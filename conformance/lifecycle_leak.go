@@ -78,8 +78,10 @@ func labelled(label string) int {
 	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
 		return 0
 	}
+	// The first line is a headline, and the most frequent stack follows it.
+	_, stacks, _ := strings.Cut(b.String(), "\n")
 	n := 0
-	for stack := range strings.SplitSeq(b.String(), "\n\n") {
+	for stack := range strings.SplitSeq(stacks, "\n\n") {
 		if strings.Contains(stack, `"conformance":"`+label+`"`) {
 			var count int
 			_, _ = fmt.Sscanf(stack, "%d @", &count)

@@ -27,7 +27,8 @@ func lifecycleMutants() []Mutant {
 		{Name: "never-resumes", Breaks: "L06", Flavour: ForBoth, About: "a publisher that failed once fails for ever", Target: func(t *Target) { (&wrapping{publisher: failsForEver}).around(t) }},
 		{Name: "missing-channel-hidden", Breaks: "L06", Flavour: ForBoth, About: "a Receive waits for ever for what was deleted", Target: breakBoth(hideNotFound)},
 		{Name: "slow-after-idle", Breaks: "L06", Flavour: ForBoth, About: "what comes after 40 idle seconds is ten seconds late", Target: breakReceive(slowAfterIdle)},
-		{Name: "leaks-a-goroutine", Breaks: "L07", Flavour: ForBoth, About: "one subscriber in ten leaves a goroutine behind", Target: leak},
+		{Name: "leaks-a-goroutine", Breaks: "L07", Flavour: ForBoth, About: "one subscriber in ten leaves a goroutine behind", Target: leaks(10, 1)},
+		{Name: "leaks-crowds", Breaks: "L07", Flavour: ForBoth, About: "each subscriber leaves more goroutines behind than there are others", Target: leaks(1, 20)},
 		{Name: "returns-nothing", Breaks: "L08", Flavour: ForBoth, About: "one Receive in fifty returns neither deliveries nor an error", Target: returnNothing(50)},
 		{Name: "returns-nothing-1-in-1000", Breaks: "L08", Flavour: ForBoth, About: "one Receive in a thousand returns neither deliveries nor an error", Target: returnNothing(1000)},
 		{Name: "returns-both", Breaks: "L08", Flavour: ForBoth, About: "a Receive whose context ends meanwhile returns its deliveries with the error", Target: breakReceive(func() receiver {
@@ -370,21 +371,26 @@ func hideNotFound(q *queueWrap, s *streamWrap) {
 }
 
 // leak leaves goroutines behind until the target is closed.
-func leak(t *Target) {
-	over := make(chan struct{})
-	inner := t.Close
-	t.Close = func() {
-		close(over)
-		if inner != nil {
-			inner()
+// leaks leaves so many goroutines behind for one subscriber in every.
+func leaks(every, goroutines int) func(*Target) {
+	return func(t *Target) {
+		over := make(chan struct{})
+		inner := t.Close
+		t.Close = func() {
+			close(over)
+			if inner != nil {
+				inner()
+			}
 		}
+		var n nth
+		breakBoth(func(*queueWrap, *streamWrap) {
+			if n.in(every) {
+				for range goroutines {
+					go func() { <-over }()
+				}
+			}
+		})(t)
 	}
-	var n atomic.Int64
-	breakBoth(func(*queueWrap, *streamWrap) {
-		if n.Add(1)%10 == 0 {
-			go func() { <-over }()
-		}
-	})(t)
 }
 
 // cancelledLoses goes on receiving when the caller's context has ended, as a
