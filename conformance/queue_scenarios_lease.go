@@ -34,7 +34,7 @@ func driveLeaving(r *run, o open, crash bool) {
 	p := must[*publisher](r)(r.publisher(o))
 	wave := leavers * window
 	if r.options.Most > 0 {
-		wave = min(wave, leavers*8) // each acknowledges, nacks and releases one first
+		wave = min(wave, leavers*10) // each acknowledges, nacks and releases one first
 	}
 	for range waves {
 		var goers []*leaver

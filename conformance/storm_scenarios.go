@@ -340,7 +340,7 @@ func (t *tempest) goesOnSoon(p *publisher, rng *rand.Rand) {
 	}
 	t.g.expect(n)
 	// It may stand behind many others: as long as those move, delivery goes on.
-	for !t.g.has(n) && time.Since(began) < 6*limit {
+	for !t.g.has(n) && time.Since(began) < 3*limit {
 		if !t.g.moved(limit) {
 			t.notResumed("delivery", began, nil)
 			return

@@ -2,7 +2,9 @@ package conformance_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,17 +12,17 @@ import (
 )
 
 // newRemote is a target behind a network.
-func newRemote(t *testing.T, bug remoteBug) func() *conformance.Target {
+func newRemote(bug remoteBug) func() *conformance.Target {
 	return func() *conformance.Target {
 		server, err := startRemote()
 		if err != nil {
-			t.Fatal(err)
+			panic(err) // the suite says so
 		}
 		server.broken = bug
 		network := conformance.NewNetwork()
 		address, err := network.Address(server.address)
 		if err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 		return &conformance.Target{
 			Name:    "remote toy",
@@ -47,62 +49,108 @@ func newRemote(t *testing.T, bug remoteBug) func() *conformance.Target {
 // TestStorm judges the honest remote toy by storms, and by lost replies. The
 // broker itself is proven elsewhere: this is about the network.
 func TestStorm(t *testing.T) {
+	var all []storm
 	for _, f := range flavours(conformance.ForBoth) {
 		for _, fault := range []string{"F1", "F2", "F4", "F5", "F7", "mixed"} {
-			t.Run(fmt.Sprint(f, " ", fault), func(t *testing.T) {
-				t.Parallel()
-				r := stormy(t, f, "", &conformance.Options{Faults: []string{fault}, Scenarios: []string{"storm"}})
-				for _, c := range r.Cells {
-					if c.Verdict != conformance.Held {
-						t.Errorf("%s under %s is %s%s", c.Rule, c.Fault, c.Verdict, reasons(r, c.Rule))
-					}
-				}
-			})
+			all = append(all, storm{name: fmt.Sprint(f, " ", fault), flavour: f, fault: fault, seeds: 1})
 		}
+	}
+	rage(t, all)
+	for _, s := range all {
+		t.Run(s.name, func(t *testing.T) {
+			for _, c := range s.blew(t).Cells {
+				// How many calls fail is up to the moments of the cuts; the kills
+				// show that enough of them do.
+				few := c.Rule == "P04" && c.Verdict == conformance.Inconclusive
+				if c.Verdict != conformance.Held && !few {
+					t.Errorf("%s under %s is %s%s", c.Rule, c.Fault, c.Verdict, reasons(s.report, c.Rule))
+				}
+			}
+		})
 	}
 }
 
-func stormy(t *testing.T, f conformance.Flavour, bug remoteBug, o *conformance.Options) *conformance.Report {
-	t.Helper()
-	start := time.Now()
-	o.Seed = max(o.Seed, 1)
-	r, err := conformance.Run(t.Context(), f, newRemote(t, bug), o)
-	if err != nil {
-		t.Fatal(err)
+// storm is a run of the remote toy.
+type storm struct {
+	name    string
+	flavour conformance.Flavour
+	fault   string
+	bug     remoteBug
+	breaks  string // by which alone it is judged
+	seeds   uint64 // how many are tried until that is violated
+
+	report *conformance.Report
+	err    error
+	took   time.Duration
+}
+
+// rage drives storms, six at a time: they wait most of the time.
+func rage(t *testing.T, all []storm) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 6)
+	for i := range all {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			all[i].drive(t)
+		})
 	}
-	if len(r.Cells) == 0 {
+	wg.Wait()
+}
+
+func (s *storm) drive(t *testing.T) {
+	start := time.Now()
+	o := &conformance.Options{Faults: []string{s.fault}, Scenarios: []string{"storm"}}
+	if s.breaks != "" {
+		o.Rules = []string{s.breaks}
+	}
+	for o.Seed = 1; o.Seed <= s.seeds && s.err == nil; o.Seed++ {
+		s.report, s.err = conformance.Run(t.Context(), s.flavour, newRemote(s.bug), o)
+		if s.err == nil && s.report.Row(s.breaks) == conformance.Violated {
+			break
+		}
+	}
+	s.took = time.Since(start)
+}
+
+// blew returns the report of a storm that was driven.
+func (s *storm) blew(t *testing.T) *conformance.Report {
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	if len(s.report.Cells) == 0 {
 		t.Fatal("nothing was judged")
 	}
-	t.Logf("%v, %v", time.Since(start).Round(time.Millisecond), r.Cells[0].Evidence)
-	return r
+	t.Logf("%v, %v", s.took.Round(time.Millisecond), s.report.Cells[0].Evidence)
+	return s.report
 }
+
+var storms = flag.Bool("storms", false, "storm also over those broken clients whose storm takes minutes: what they lose is waited for")
 
 // TestStormKills breaks the client in the ways in which clients are, and
 // sees that storms show it.
 func TestStormKills(t *testing.T) {
-	for _, m := range []struct {
-		bug    remoteBug
-		fault  string
-		breaks string
-	}{
-		{acksByNumber, "F1", "P01"},
-		{acksOnReceipt, "F1", "P01"},
-		{nilBeforeReply, "F1", "P01"},
-		{failsWhenLost, "F1", "P04"},
-		{freshIDs, "mixed", "P08a"},
-		{staysAway, "F1", "L06"},
-		{trustsSilence, "F2", "L06"},
-		{forgetsHeld, "F5", "P01"},
-	} {
-		t.Run(string(m.bug), func(t *testing.T) {
-			t.Parallel()
-			o := &conformance.Options{Faults: []string{m.fault}, Scenarios: []string{"storm"}, Rules: []string{m.breaks}}
-			var v conformance.Verdict
-			for o.Seed = 1; o.Seed <= tries && v != conformance.Violated; o.Seed++ {
-				v = stormy(t, conformance.ForQueue, m.bug, o).Row(m.breaks)
-			}
-			if v != conformance.Violated {
-				t.Errorf("a client that %s: %s is %s", m.bug, m.breaks, v)
+	all := []storm{
+		{bug: nilBeforeReply, fault: "F1", breaks: "P01"},
+		{bug: failsWhenLost, fault: "F1", breaks: "P04"},
+		{bug: freshIDs, fault: "mixed", breaks: "P08a"},
+		{bug: staysAway, fault: "F1", breaks: "L06"},
+		{bug: forgetsHeld, fault: "F5", breaks: "P01"},
+	}
+	if *storms {
+		all = append(all,
+			storm{bug: acksByNumber, fault: "F1", breaks: "P01"},
+			storm{bug: acksOnReceipt, fault: "F1", breaks: "P01"},
+			storm{bug: trustsSilence, fault: "F2", breaks: "L06"})
+	}
+	for i := range all {
+		all[i].flavour, all[i].seeds = conformance.ForQueue, tries
+	}
+	rage(t, all)
+	for _, s := range all {
+		t.Run(string(s.bug), func(t *testing.T) {
+			if v := s.blew(t).Row(s.breaks); v != conformance.Violated {
+				t.Errorf("a client that %s: %s is %s", s.bug, s.breaks, v)
 			}
 		})
 	}
