@@ -247,7 +247,7 @@ func (q *queueView) checkNewer(k int, stale *Settle, newer int, f *Finding, late
 	}
 	late.expect(arrival{
 		group: h.group, from: q.Events[s.Outcome].At + q.Events[s.Invoke].Delay, next: q.after(newer, s.Invoke), within: q.Timing.Redelivery,
-		lease: q.session(newer).Lease, events: q.show(k, newer),
+		lease: q.session(newer).Lease, attempt: q.attempt(newer, 1), events: q.show(k, newer),
 		text: fmt.Sprintf("message %s was nacked by its holder, after a stale %s of an older delivery", q.called(k), stale.Kind),
 	})
 }
