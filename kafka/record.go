@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fa5182d2/messaging"
+	"github.com/fa5182d2/messaging/internal/slab"
 )
 
 // Record is what the Raw of a [messaging.Delivery] points to: the record as
@@ -50,15 +51,15 @@ type parcel struct {
 // Only Receive uses it.
 type cutter struct {
 	topic   string
-	parcels slab[parcel]
-	bytes   slab[byte]
-	headers slab[messaging.Header]
+	parcels slab.Of[parcel]
+	bytes   slab.Of[byte]
+	headers slab.Of[messaging.Header]
 	text    strings.Builder
 }
 
 // deliver makes a delivery of a record.
 func (c *cutter) deliver(a *assignment, r *record) (*messaging.Delivery, error) {
-	p := &c.parcels.cut(1, sharedParcels)[0]
+	p := &c.parcels.Cut(1, sharedParcels)[0]
 	d, raw := &p.delivery, &p.record
 	*raw = Record{
 		Topic: c.topic, Partition: a.partition, Offset: r.offset, NullKey: r.key == nil,
@@ -87,7 +88,7 @@ func (c *cutter) message(m *messaging.Message, r *record) error {
 	case len(r.value) == 0:
 		m.Body = []byte{}
 	default:
-		m.Body = c.bytes.cut(len(r.value), sharedBytes)
+		m.Body = c.bytes.Cut(len(r.value), sharedBytes)
 		copy(m.Body, r.value)
 	}
 	d := decoder{b: r.headers}
@@ -102,7 +103,7 @@ func (c *cutter) message(m *messaging.Message, r *record) error {
 			subject, m.Subject = true, c.copy(value)
 		default:
 			if headers == nil {
-				headers = c.headers.cut(r.headerCount-i, sharedHeaders)[:0]
+				headers = c.headers.Cut(r.headerCount-i, sharedHeaders)[:0]
 			}
 			headers = append(headers, messaging.Header{Key: c.copy(key), Value: c.copy(value)})
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fa5182d2/messaging"
+	"github.com/fa5182d2/messaging/internal/slab"
 )
 
 // Entry is what the Raw of a stream's [messaging.Delivery] points to: what
@@ -46,10 +47,10 @@ type copies struct {
 // whoever keeps one keeps some of its neighbours alive, at most as much as
 // sharedParcels, sharedText, sharedBytes and sharedHeaders say.
 type cutter struct {
-	pointers slab[*messaging.Delivery]
-	bytes    slab[byte]
+	pointers slab.Of[*messaging.Delivery]
+	bytes    slab.Of[byte]
 	texts
-	headers slab[messaging.Header]
+	headers slab.Of[messaging.Header]
 
 	body, textual int // sizes of the last
 }
@@ -57,19 +58,19 @@ type cutter struct {
 // prepare makes room for one delivery like the last, so that a message which is
 // waited for does not wait for that.
 func (c *cutter) prepare() {
-	if len(c.pointers.free) == 0 {
-		c.pointers.refill(1, sharedPointers)
+	if c.pointers.Left() == 0 {
+		c.pointers.Refill(1, sharedPointers)
 	}
-	if n := c.body; n > len(c.bytes.free) && n <= sharedBytes/4 {
-		c.bytes.refill(n, sharedBytes)
+	if n := c.body; n > c.bytes.Left() && n <= sharedBytes/4 {
+		c.bytes.Refill(n, sharedBytes)
 	}
 	c.room(min(c.textual, sharedText/4))
 }
 
 // fill copies what was collected into deliveries. Nothing is locked.
 func (s *stream) fill() []*messaging.Delivery {
-	ds := s.cut.pointers.cut(s.collected, sharedPointers)
-	all := s.copies.cut(s.collected, sharedParcels)
+	ds := s.cut.pointers.Cut(s.collected, sharedPointers)
+	all := s.copies.Cut(s.collected, sharedParcels)
 	i := 0
 	for _, r := range s.runs {
 		a := r.pass.a
@@ -102,7 +103,7 @@ func (c *cutter) message(m *messaging.Message, w written) {
 	text := c.copy(payload[:l.body])
 	m.ID, m.Key, m.Subject = l.id.of(text), l.key.of(text), l.subject.of(text)
 	m.Headers = c.headersOf(payload, text, l)
-	m.Body = c.bytes.cut(len(payload)-l.body, sharedBytes)
+	m.Body = c.bytes.Cut(len(payload)-l.body, sharedBytes)
 	copy(m.Body, payload[l.body:])
 }
 
@@ -123,7 +124,7 @@ func (c *cutter) headersOf(payload []byte, text string, l layout) messaging.Head
 	if l.headers == 0 {
 		return nil
 	}
-	headers := c.headers.cut(l.headers, sharedHeaders)
+	headers := c.headers.Cut(l.headers, sharedHeaders)
 	at := l.headersAt
 	for i := range headers {
 		key := field(payload, at)

@@ -77,7 +77,7 @@ func (w *waiter) hand(n int) {
 // fill copies the messages into their deliveries. Nothing is locked: until it
 // is done nobody else knows them, but for their leases.
 func (w *waiter) fill() []*messaging.Delivery {
-	ds := w.cut.pointers.cut(len(w.taken), sharedPointers)
+	ds := w.cut.pointers.Cut(len(w.taken), sharedPointers)
 	for i, p := range w.taken {
 		d, r := &p.delivery, &p.receipt
 		m := r.written()

@@ -49,8 +49,8 @@ func (s *stream) receive(ctx context.Context, max int) ([]*messaging.Delivery, e
 		// before is looked for once more.
 		if err == nil && wait != again && s.sleeping.Swap(true) {
 			s.cut.prepare()
-			if len(s.copies.free) == 0 {
-				s.copies.refill(1, sharedParcels)
+			if s.copies.Left() == 0 {
+				s.copies.Refill(1, sharedParcels)
 			}
 			err = s.sleep(ctx, wait)
 		}

@@ -72,7 +72,7 @@ func (p *press) clear() {
 	p.recs = p.recs[:0]
 }
 
-// texts makes strings that share larger allocations, see slab. The zero value
+// texts makes strings that share larger allocations, see slab.Of. The zero value
 // is ready. Not safe for concurrent use.
 type texts struct {
 	shared *strings.Builder // what was written stays as it is: a Builder only appends

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fa5182d2/messaging"
+	"github.com/fa5182d2/messaging/internal/slab"
 )
 
 // stream is a subscriber of a log: a member of a group, or alone.
@@ -43,7 +44,7 @@ type stream struct {
 	// Of the Receive under way.
 	runs      []run
 	collected int
-	copies    slab[copies]
+	copies    slab.Of[copies]
 	cut       cutter
 }
 
